@@ -1,0 +1,168 @@
+#pragma once
+
+#include "core/clock.h"
+#include "core/ids.h"
+#include "core/result.h"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace greengate::store {
+
+/// Which queue a report travels in. When room is short, files and inventory are refused first; control and state keep a reserve.
+enum class Lane : std::uint8_t { control = 1, state = 2, discovery = 3, inventory = 4, files = 5 };
+
+/// A report's name, made by its agent: our idempotency key.
+struct ReportName {
+  AgentId agent;
+  std::uint64_t incarnation = 0;  ///< Random; changes when the agent lost its outbox.
+  std::uint64_t sequence = 0;     ///< From 1, rising by one.
+};
+
+/// A report on its way into the store: opaque bytes and the few facts the queue needs.
+struct NewReport {
+  ReportName name;
+  std::uint64_t skipped = 0;  ///< Sequences directly before this one that will never come.
+  Lane lane = Lane::state;
+  std::uint32_t kind = 0;  ///< What `body` holds; a number the store only passes on.
+  WallTime collected_at;
+  std::chrono::seconds time_to_live{0};  ///< From kept_at; 0 keeps until delivered.
+  std::string body;
+};
+
+/// What became of one offered report.
+enum class Kept : std::uint8_t {
+  stored,       ///< On disk, synced.
+  duplicate,    ///< Its sequence was stored before; nothing to do, acknowledge it again.
+  out_of_order, ///< Sequences before it are missing: not kept, and neither is anything of this agent after it.
+  full,         ///< No room in its lane: not kept.
+};
+struct KeepResult {
+  Kept kept = Kept::stored;
+  std::uint64_t last_sequence = 0;  ///< The agent's last stored sequence of that incarnation, after this report.
+};
+/// One result a report, in the batch's order; or the reason why none of them was kept.
+using KeepDone = std::function<void(Result<std::vector<KeepResult>>)>;
+
+/// A kept report in a worker's hands.
+struct LeasedReport {
+  ItemId id;
+  ReportName name;
+  Lane lane = Lane::state;
+  std::uint32_t kind = 0;
+  WallTime collected_at;
+  WallTime kept_at;
+  std::optional<WallTime> expires_at;
+  std::uint32_t attempt = 1;  ///< 1 on first delivery; counts postponements, not leases handed back.
+  /// Set once pin() was called: reports with the same group are one message and `note` says which.
+  std::uint64_t group = 0;
+  std::string note;
+  std::string body;
+};
+
+/// One device's oldest due reports, held by one worker until `until`, when they return by themselves.
+struct Batch {
+  LeaseId lease;
+  AgentId agent;
+  std::vector<LeasedReport> reports;  ///< Oldest first. A pinned group is always whole and never mixed up.
+  WallTime until;
+};
+
+enum class Outcome : std::uint8_t { delivered = 1, superseded = 2, expired = 3, buried = 4 };
+
+/// How one leased report ends.
+struct Settlement {
+  ItemId id;
+  Outcome outcome = Outcome::delivered;
+  std::string tracking;  ///< Delivered: the message ID the management point was given.
+};
+
+/// A durable number of one device, such as the last state message's serial number.
+struct CounterValue {
+  std::string name;
+  std::uint64_t value = 0;
+};
+
+/// One report's life, for an operator.
+struct ReportTrace {
+  ItemId id;
+  ReportName name;
+  Lane lane = Lane::state;
+  std::uint32_t kind = 0;
+  std::uint64_t bytes = 0;
+  WallTime collected_at;
+  WallTime kept_at;
+  std::optional<WallTime> settled_at;
+  std::optional<Outcome> outcome;  ///< Nothing: still waiting or leased.
+  bool leased = false;
+  std::uint32_t attempts = 0;
+  std::string code;      ///< Why it was buried, or last postponed.
+  std::string message;
+  std::string tracking;
+};
+
+struct QueueStats {
+  std::uint64_t waiting = 0, waiting_bytes = 0, leased = 0, held_devices = 0;
+  std::uint64_t kept_total = 0, delivered_total = 0, superseded_total = 0, expired_total = 0, buried_total = 0;
+  std::uint64_t buried = 0;   ///< On disk now.
+  std::uint64_t damaged = 0;  ///< Records set aside because their bytes no longer match their checksum.
+  std::optional<WallTime> oldest_waiting;
+};
+
+/// Keeps every accepted report until the site has it, or we have said why not.
+///
+/// Promise   At least once. When keep() reports `stored`, the report survives kill -9 and power loss. Nothing leaves except
+///           as delivered, expired by its own time to live, superseded, or buried with a reason. Starts on any disk state: a damaged record
+///           is set aside and counted.
+/// Order     Per device: sequences are kept without gaps (see NewReport::skipped), leased oldest first, one batch of a device at
+///           a time. Across devices: the device that has been due longest comes first.
+/// Limits    QueueConfig: bytes_max with a reserve for control and state; history per device; a lease's life.
+/// Threads   Any. keep() returns at once and `done` runs on the store's writer thread after the sync: it must be short and
+///           must not call the store. lease() waits up to its patience; the settling calls wait for the sync. Never from the net thread.
+/// Errors    queue.disk (retry); queue.stopping (halt). queue.lease_lost (reject) from pin() and settling when the lease has ended:
+///           somebody else has the reports now, do nothing.
+/// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
+class ReportQueue {
+ public:
+  virtual ~ReportQueue() = default;
+
+  /// Group-committed with whatever else waits. Within a batch, reports of one agent are judged in order.
+  virtual void keep(std::vector<NewReport> batch, KeepDone done) = 0;
+
+  /// The agent's last stored sequence of this incarnation; 0 when there is none. Answers from memory.
+  virtual std::uint64_t last_sequence(const AgentId& agent, std::uint64_t incarnation) const = 0;
+
+  /// The next due device's oldest reports, up to both bounds (at least one report). Nothing when `patience` is over or lease_waiters_wake() was called.
+  virtual Result<std::optional<Batch>> lease(std::uint32_t reports_max, std::uint64_t bytes_max,
+                                             std::chrono::milliseconds patience) = 0;
+  /// Makes every waiting lease() return now; for stopping.
+  virtual void wake_waiters() = 0;
+
+  /// Before the first attempt: says durably that these reports are one message, described by `note`, and moves the device's
+  /// counters with it, all or nothing. A later lease brings the same group with the same note, so a resend is the same message.
+  virtual Result<void> pin(LeaseId lease, const std::vector<ItemId>& reports, std::string note,
+                           const std::vector<CounterValue>& counters) = 0;
+  /// Settles some of a lease's reports for good. When all are settled or put back the lease is over.
+  virtual Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements) = 0;
+  /// Settles by burying: kept apart with the reason, replayable.
+  virtual Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) = 0;
+  /// Puts reports back; the whole device is due again after `delay`. The reason is shown to operators.
+  virtual Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
+                                const Error& reason) = 0;
+  /// Puts back all that is unsettled, untouched and due at once; the attempt does not count.
+  virtual void hand_back(LeaseId lease) = 0;
+
+  /// A held device's reports are kept but not leased. In memory only: after a restart nobody is held.
+  virtual void hold(const AgentId& agent) = 0;
+  virtual void unhold(const AgentId& agent) = 0;
+
+  /// The device's newest reports first, waiting and settled.
+  virtual Result<std::vector<ReportTrace>> trace(const AgentId& agent, std::uint32_t count_max) = 0;
+  virtual QueueStats stats() const = 0;
+};
+
+}  // namespace greengate::store
