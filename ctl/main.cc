@@ -1,0 +1,149 @@
+// greengatectl: the operator's hand. Asks the gateway over its local socket; tables for people, --json for scripts.
+
+#include "adapters/http/unix_client.h"
+#include "core/config_reader.h"
+#include "ctl/views.h"
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+
+#include <cstdio>
+#include <string>
+
+namespace {
+
+namespace json = boost::json;
+using greengate::Result;
+
+struct Options {
+  std::string socket = "/run/greengate/admin.sock";
+  bool as_json = false;
+};
+
+// Asks and prints; the exit code.
+int ask(const Options& options, const std::string& method, const std::string& target, const std::string& body,
+        std::string (*show)(const json::value&)) {
+  auto answer = greengate::adapters::unix_request(options.socket, method, target, body, std::chrono::seconds(30));
+  if (!answer) {
+    std::fprintf(stderr, "greengatectl: the gateway does not answer at %s: %s\n", options.socket.c_str(),
+                 answer.error().message.c_str());
+    return 1;
+  }
+  boost::system::error_code broken;
+  const json::value parsed = json::parse(answer->body, broken);
+  if (broken) {
+    std::fprintf(stderr, "greengatectl: the gateway's answer (status %u) is not JSON.\n", answer->status);
+    return 1;
+  }
+  if (answer->status >= 400) {
+    const json::object* problem = parsed.if_object();
+    const json::value* message = problem ? problem->if_contains("message") : nullptr;
+    const json::value* code = problem ? problem->if_contains("code") : nullptr;
+    if (options.as_json) std::printf("%s\n", answer->body.c_str());
+    std::fprintf(stderr, "greengatectl: %s (%s)\n",
+                 message && message->is_string() ? message->get_string().c_str() : "the gateway refused.",
+                 code && code->is_string() ? code->get_string().c_str() : std::to_string(answer->status).c_str());
+    return 1;
+  }
+  std::printf("%s%s", options.as_json ? answer->body.c_str() : show(parsed).c_str(), options.as_json ? "\n" : "");
+  return 0;
+}
+
+// Names go into a URL's path: letters, digits and a few marks pass, the rest is percent-encoded.
+std::string in_path(const std::string& name) {
+  constexpr char hex[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) || c == '-' || c == '.' || c == '_') {
+      encoded += c;
+    } else {
+      encoded += '%';
+      encoded += hex[byte >> 4];
+      encoded += hex[byte & 15];
+    }
+  }
+  return encoded;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Looks at and steers a Greengate gateway on this machine.", "greengatectl");
+  Options options;
+  app.set_version_flag("--version", GREENGATE_VERSION);
+  app.add_option("--socket", options.socket, "The gateway's admin socket")->capture_default_str();
+  app.add_flag("--json", options.as_json, "The gateway's answer as JSON, for scripts");
+  app.require_subcommand(1);
+  app.fallthrough();
+  int exit_code = 0;
+  const auto get = [&](const std::string& target, std::string (*show)(const json::value&)) {
+    exit_code = ask(options, "GET", target, "", show);
+  };
+
+  app.add_subcommand("status", "What the gateway has, waits for and did")->callback([&] {
+    get("/v1/status", greengate::ctl::show_status);
+  });
+
+  std::string agent;
+  CLI::App* agents = app.add_subcommand("agents", "Who the agents are");
+  agents->require_subcommand(1);
+  agents->add_subcommand("list", "Every agent, a line each")->callback([&] {
+    get("/v1/agents", greengate::ctl::show_agents);
+  });
+  const auto agent_command = [&](const char* name, const char* help, const char* method, const std::string& suffix) {
+    CLI::App* command = agents->add_subcommand(name, help);
+    command->add_option("AGENT", agent, "Its id, the beginning of it, or its host name")->required();
+    command->callback([&, method, suffix] {
+      exit_code = ask(options, method, "/v1/agents/" + in_path(agent) + suffix, "", greengate::ctl::show_agent);
+    });
+  };
+  agent_command("show", "One agent in full", "GET", "");
+  agent_command("approve", "Let a pending agent in", "POST", "/approve");
+  agent_command("revoke", "Shut an agent out, now and for good", "POST", "/revoke");
+
+  CLI::App* token = app.add_subcommand("token", "Tokens that let new agents in without approval");
+  token->require_subcommand(1);
+  std::int64_t uses = 1;
+  std::int64_t life_s = 24 * 3'600;
+  std::string note, token_id;
+  CLI::App* create = token->add_subcommand("create", "Make a token; it is shown this once");
+  create->add_option("--uses", uses, "How many agents may use it")->capture_default_str();
+  create->add_option("--life", life_s, "How long it is good, such as 30min, 4h or 7d; a plain number is seconds")
+      ->transform(CLI::AsNumberWithUnit(
+          std::map<std::string, std::int64_t>{{"s", 1}, {"min", 60}, {"h", 3'600}, {"d", 86'400}}, CLI::AsNumberWithUnit::CASE_SENSITIVE))
+      ->default_str("24h");
+  create->add_option("--note", note, "What it is for");
+  create->callback([&] {
+    const std::string body = json::serialize(json::object{{"uses_max", uses}, {"life_s", life_s}, {"note", note}});
+    exit_code = ask(options, "POST", "/v1/tokens", body, greengate::ctl::show_new_token);
+  });
+  token->add_subcommand("list", "Every token, a line each")->callback([&] {
+    get("/v1/tokens", greengate::ctl::show_tokens);
+  });
+  CLI::App* revoke = token->add_subcommand("revoke", "Make a token useless");
+  revoke->add_option("TOKEN", token_id, "Its id")->required();
+  revoke->callback([&] {
+    exit_code = ask(options, "DELETE", "/v1/tokens/" + in_path(token_id), "", [](const json::value&) {
+      return std::string("The token is revoked.\n");
+    });
+  });
+
+  CLI::App* reports = app.add_subcommand("reports", "What happened to reports");
+  reports->require_subcommand(1);
+  std::uint32_t count = 20;
+  CLI::App* trace = reports->add_subcommand("trace", "An agent's newest reports: states and times");
+  trace->add_option("AGENT", agent, "Its id, the beginning of it, or its host name")->required();
+  trace->add_option("--count", count, "How many")->capture_default_str();
+  trace->callback([&] {
+    get("/v1/agents/" + in_path(agent) + "/reports?count=" + std::to_string(count), greengate::ctl::show_reports);
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  }
+  return exit_code;
+}

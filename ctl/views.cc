@@ -1,0 +1,194 @@
+#include "ctl/views.h"
+
+#include "ctl/table.h"
+
+#include <boost/json.hpp>
+
+#include <cstdio>
+#include <ctime>
+
+namespace greengate::ctl {
+namespace {
+
+namespace json = boost::json;
+
+const json::value* find(const json::value& in, std::string_view path) {
+  const json::value* at = &in;
+  while (at && !path.empty()) {
+    const auto dot = path.find('.');
+    const json::object* object = at->if_object();
+    at = object ? object->if_contains(path.substr(0, dot)) : nullptr;
+    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
+  }
+  return at && !at->is_null() ? at : nullptr;
+}
+
+std::optional<std::int64_t> number(const json::value& in, std::string_view path) {
+  const json::value* value = find(in, path);
+  if (!value) return std::nullopt;
+  if (value->is_int64()) return value->get_int64();
+  if (value->is_uint64()) return static_cast<std::int64_t>(value->get_uint64());
+  return std::nullopt;
+}
+
+std::string text(const json::value& in, std::string_view path) {
+  const json::value* value = find(in, path);
+  if (!value) return "-";
+  if (const json::string* string = value->if_string()) return string->empty() ? "-" : std::string(*string);
+  if (const bool* flag = value->if_bool()) return *flag ? "yes" : "no";
+  return json::serialize(*value);
+}
+
+std::string time_at(const json::value& in, std::string_view path) {
+  const auto millis = number(in, path);
+  return millis ? time_text(*millis) : "-";
+}
+
+const json::array& items(const json::value& in, std::string_view path) {
+  static const json::array none;
+  const json::value* value = find(in, path);
+  const json::array* array = value ? value->if_array() : nullptr;
+  return array ? *array : none;
+}
+
+// From one moment of a report's life to another.
+std::string step(const json::value& report, std::string_view from, std::string_view to) {
+  const auto begin = number(report, from), end = number(report, to);
+  return begin && end ? "+" + span_text(*end - *begin) : "-";
+}
+
+}  // namespace
+
+std::string time_text(std::int64_t millis) {
+  const std::time_t seconds = static_cast<std::time_t>(millis / 1'000);
+  std::tm utc{};
+  if (!gmtime_r(&seconds, &utc)) return "-";
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &utc);
+  return text;
+}
+
+std::string span_text(std::int64_t millis) {
+  char text[64];
+  if (millis < 0) return "-" + span_text(-millis);
+  if (millis < 1'000) {
+    std::snprintf(text, sizeof text, "%d ms", static_cast<int>(millis));
+  } else if (millis < 60'000) {
+    std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(millis) / 1'000);
+  } else if (millis < 3'600'000) {
+    std::snprintf(text, sizeof text, "%d min %d s", static_cast<int>(millis / 60'000), static_cast<int>(millis / 1'000 % 60));
+  } else if (millis < 2 * 86'400'000ll) {
+    std::snprintf(text, sizeof text, "%d h %d min", static_cast<int>(millis / 3'600'000), static_cast<int>(millis / 60'000 % 60));
+  } else {
+    std::snprintf(text, sizeof text, "%lld days", static_cast<long long>(millis / 86'400'000));
+  }
+  return text;
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  char text[32];
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; value >= 1'024 && unit < 4; ++unit) value /= 1'024;
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+  return text;
+}
+
+std::string show_status(const json::value& status) {
+  std::string shown;
+  const auto now = number(status, "now_ms"), started = number(status, "started_at_ms");
+  const auto oldest = number(status, "queue.oldest_waiting_ms");
+  shown += facts({
+      {"gateway", "version " + text(status, "version") + ", up " + (now && started ? span_text(*now - *started) : "-")},
+      {"agents connect to", text(status, "agent_endpoint") + "  key " + text(status, "gateway_key")},
+      {"agents", text(status, "agents.active") + " active (" + text(status, "agents.connected") + " connected, " +
+                     text(status, "agents.ready_at_site") + " ready at the site), " + text(status, "agents.pending") +
+                     " pending, " + text(status, "agents.revoked") + " revoked"},
+      {"waiting reports", text(status, "queue.waiting") + " (" + bytes_text(number(status, "queue.waiting_bytes").value_or(0)) +
+                              "), oldest " + (oldest && now ? span_text(*now - *oldest) : "-")},
+      {"reports so far", text(status, "queue.kept_total") + " stored, " + text(status, "queue.delivered_total") +
+                             " delivered, " + text(status, "queue.superseded_total") + " superseded, " +
+                             text(status, "queue.expired_total") + " expired, " + text(status, "queue.buried_total") + " buried"},
+      {"dead letters", text(status, "queue.buried") + ", damaged records " + text(status, "queue.damaged")},
+      {"notifications", text(status, "notifications.sessions_online") + " sessions online; " +
+                            text(status, "notifications.received") + " pushes: " + text(status, "notifications.accepted") +
+                            " accepted, " + text(status, "notifications.failed") + " failed, " +
+                            text(status, "notifications.unanswered") + " unanswered, " +
+                            text(status, "notifications.unknown_task") + " of unknown type"},
+  });
+  Table points({"MANAGEMENT POINT", "STATE", "IN FLIGHT", "ANSWERED", "FAILED", "LAST CODE"});
+  for (const json::value& mp : items(status, "management_points")) {
+    const json::value* resting = find(mp, "resting");
+    const bool rests = resting && resting->is_bool() && resting->get_bool();
+    points.add({text(mp, "name"), rests ? "rests " + span_text(number(mp, "rest_left_ms").value_or(0)) : "in use",
+                text(mp, "in_flight"), text(mp, "answered"), text(mp, "failed"), text(mp, "last_code")});
+  }
+  return shown + "\n" + points.text();
+}
+
+std::string show_agents(const json::value& agents) {
+  if (items(agents, "agents").empty()) return "No agents yet. greengatectl token create makes a token that lets one in.\n";
+  Table table({"AGENT", "HOST", "STATE", "CONNECTED", "SITE", "LAST SEEN (UTC)", "OPERATING SYSTEM"});
+  for (const json::value& agent : items(agents, "agents")) {
+    table.add({text(agent, "id"), text(agent, "host_name"), text(agent, "state"), text(agent, "connected"),
+               text(agent, "site.state"), time_at(agent, "last_seen_ms"), text(agent, "operating_system")});
+  }
+  return table.text();
+}
+
+std::string show_agent(const json::value& agent) {
+  return facts({{"agent", text(agent, "id")},
+                {"host", text(agent, "host_name") + " (" + text(agent, "fqdn") + ")"},
+                {"operating system", text(agent, "operating_system")},
+                {"agent version", text(agent, "agent_version")},
+                {"state", text(agent, "state")},
+                {"enrolled", time_at(agent, "enrolled_at_ms") + " UTC by " + text(agent, "enrolled_by")},
+                {"connected", text(agent, "connected")},
+                {"last seen", time_at(agent, "last_seen_ms") + " UTC"},
+                {"transport key", text(agent, "key")},
+                {"at the site", text(agent, "site.state") + " since " + time_at(agent, "site.since_ms") + " UTC"},
+                {"SMSID", text(agent, "site.sms_id")},
+                {"site's last refusal", text(agent, "site.last_code")},
+                {"notification session", text(agent, "session")}});
+}
+
+std::string show_reports(const json::value& reports) {
+  if (items(reports, "reports").empty()) return "No reports of this agent are known.\n";
+  Table table({"SEQUENCE", "KIND", "STATE", "SIZE", "COLLECTED (UTC)", "STORED", "SETTLED", "TRIES", "WHY / MESSAGE ID"});
+  for (const json::value& report : items(reports, "reports")) {
+    std::string why = text(report, "code");
+    if (why == "-") {
+      why = text(report, "tracking");
+    } else {
+      why += ": " + text(report, "message");
+    }
+    table.add({text(report, "sequence"), text(report, "kind"), text(report, "state"),
+               bytes_text(number(report, "bytes").value_or(0)), time_at(report, "collected_at_ms"),
+               step(report, "collected_at_ms", "stored_at_ms"), step(report, "stored_at_ms", "settled_at_ms"),
+               text(report, "attempts"), why});
+  }
+  return table.text();
+}
+
+std::string show_tokens(const json::value& tokens) {
+  if (items(tokens, "tokens").empty()) return "No tokens. greengatectl token create makes one.\n";
+  Table table({"TOKEN", "STATE", "USED", "CREATED (UTC)", "EXPIRES (UTC)", "NOTE"});
+  for (const json::value& token : items(tokens, "tokens")) {
+    table.add({text(token, "id"), text(token, "state"), text(token, "uses") + " of " + text(token, "uses_max"),
+               time_at(token, "created_at_ms"), time_at(token, "expires_at_ms"), text(token, "note")});
+  }
+  return table.text();
+}
+
+std::string show_new_token(const json::value& token) {
+  return facts({{"token", text(token, "token")},
+                {"id", text(token, "id")},
+                {"uses", text(token, "uses_max")},
+                {"expires", time_at(token, "expires_at_ms") + " UTC"},
+                {"gateway", text(token, "agent_endpoint")},
+                {"gateway_key", text(token, "gateway_key")}}) +
+         "\nThe token is shown this once. Put it, gateway and gateway_key into /etc/greengate-agent.toml of the new machine.\n";
+}
+
+}  // namespace greengate::ctl

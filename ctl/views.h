@@ -1,0 +1,25 @@
+#pragma once
+
+#include <boost/json/fwd.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace greengate::ctl {
+
+/// The gateway's answers as a person reads them. Missing fields show as "-": an older gateway is not an error.
+std::string show_status(const boost::json::value& status);
+std::string show_agents(const boost::json::value& agents);
+std::string show_agent(const boost::json::value& agent);
+std::string show_reports(const boost::json::value& reports);
+std::string show_tokens(const boost::json::value& tokens);
+std::string show_new_token(const boost::json::value& token);
+
+/// "2026-01-15 10:20:30" in UTC; "-" for no time.
+std::string time_text(std::int64_t millis);
+/// "350 ms", "2.4 s", "3 min 12 s", "5 h 20 min", "12 days".
+std::string span_text(std::int64_t millis);
+/// "512 B", "12.3 KiB", "4.0 GiB".
+std::string bytes_text(std::int64_t bytes);
+
+}  // namespace greengate::ctl

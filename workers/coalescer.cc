@@ -1,0 +1,60 @@
+#include "workers/coalescer.h"
+
+#include "greengate/v1/frame.pb.h"
+
+#include <algorithm>
+#include <map>
+
+namespace greengate::workers {
+namespace {
+
+bool newest_is_enough(std::uint32_t kind) {
+  return kind == v1::KIND_DISCOVERY || kind == v1::KIND_HARDWARE_INVENTORY;
+}
+
+}  // namespace
+
+Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
+  Plan plan;
+  std::map<std::uint64_t, std::size_t> pinned;                    // group id → place in plan.messages
+  std::map<std::uint32_t, const store::LeasedReport*> newest;     // full-state kinds, unpinned
+  for (const store::LeasedReport& report : batch.reports) {
+    if (report.group == 0 && newest_is_enough(report.kind)) newest[report.kind] = &report;
+  }
+
+  std::size_t open_state_group = SIZE_MAX;  // the group that further state messages may still join
+  std::int64_t open_bytes = 0;
+  for (const store::LeasedReport& report : batch.reports) {
+    if (report.group != 0) {
+      const auto [place, first_seen] = pinned.try_emplace(report.group, plan.messages.size());
+      if (first_seen) plan.messages.push_back({report.kind, {}, report.note});
+      plan.messages[place->second].reports.push_back(&report);
+      continue;
+    }
+    if (newest_is_enough(report.kind)) {
+      if (newest[report.kind] == &report) {
+        plan.messages.push_back({report.kind, {&report}, {}});
+      } else {
+        plan.superseded.push_back(&report);
+      }
+      continue;
+    }
+    const auto bytes = static_cast<std::int64_t>(report.body.size());
+    const bool joins = report.kind == v1::KIND_STATE_MESSAGES && open_state_group != SIZE_MAX &&
+                       plan.messages[open_state_group].reports.size() < config.state_reports_max &&
+                       open_bytes + bytes <= config.state_bytes_max;
+    if (joins) {
+      plan.messages[open_state_group].reports.push_back(&report);
+      open_bytes += bytes;
+      continue;
+    }
+    plan.messages.push_back({report.kind, {&report}, {}});
+    if (report.kind == v1::KIND_STATE_MESSAGES) {
+      open_state_group = plan.messages.size() - 1;
+      open_bytes = bytes;
+    }
+  }
+  return plan;
+}
+
+}  // namespace greengate::workers

@@ -1,0 +1,93 @@
+#pragma once
+
+#include "adapters/mp/management_point.h"
+#include "adapters/mp/message.h"
+#include "core/backoff.h"
+#include "core/clock.h"
+#include "core/config_reader.h"
+#include "core/metrics.h"
+#include "core/result.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace greengate::workers {
+
+/// How management points are used and rested.
+struct CourierConfig {
+  std::uint32_t in_flight_max_per_mp = 16;             ///< Exchanges at once with one management point.
+  BackoffConfig unreachable{std::chrono::milliseconds(2'000), std::chrono::milliseconds(300'000)};
+  /// 403, 404, 405: a matter of configuration, not of time (mp-protocol 1.8); tried again rarely, never in a loop.
+  BackoffConfig misconfigured{std::chrono::milliseconds(300'000), std::chrono::milliseconds(3'600'000)};
+
+  std::vector<ConfigProblem> problems() const;
+};
+
+/// One way to a management point; the seam tests use.
+class MpDoor {
+ public:
+  virtual ~MpDoor() = default;
+  virtual const std::string& name() const = 0;
+  virtual Result<adapters::MpAnswer> send(const adapters::OutgoingMessage& message) = 0;
+};
+
+/// How one management point is doing, for operators.
+struct MpHealth {
+  std::string name;
+  bool resting = false;
+  std::chrono::milliseconds rest_left{};
+  std::uint32_t in_flight = 0;
+  std::uint64_t answered = 0, failed = 0;
+  std::string last_code;
+};
+
+/// Brings a message to a management point that can take it.
+///
+/// Promise   Never more than in_flight_max_per_mp exchanges with one; one that failed is left alone for a back-off with jitter, at least as
+///           long as it asked for; the next in the list is tried at once.
+/// Threads   Any; send() waits for a free place and for the answer.
+/// Errors    What the door answered, when the message itself is at fault (reject). mp.none_available (retry) with retry_after
+///           when every management point rests.
+/// Source    mp-protocol 1.8, 6.3
+class Courier {
+ public:
+  Courier(CourierConfig config, std::vector<std::unique_ptr<MpDoor>> doors, const Clock& clock, Metrics& metrics,
+          std::uint64_t seed);
+
+  Result<adapters::MpAnswer> send(const adapters::OutgoingMessage& message);
+  /// How long every management point still rests; 0 when one can be tried.
+  std::chrono::milliseconds rest_left() const;
+  std::vector<MpHealth> health() const;
+  /// Makes waiting calls answer `halt`; for stopping.
+  void stop();
+
+ private:
+  struct Point {
+    std::unique_ptr<MpDoor> door;
+    Backoff unreachable;
+    Backoff misconfigured;
+    SteadyTime rests_until{};
+    std::uint32_t in_flight = 0;
+    std::uint64_t answered = 0, failed = 0;
+    std::string last_code;
+  };
+  Result<std::size_t> reserve(std::vector<bool>& tried);
+  void settle(Point& point, const Result<adapters::MpAnswer>& answer);
+  std::chrono::milliseconds rest_left_locked() const;
+
+  const CourierConfig config_;
+  const Clock& clock_;
+  const Counter answered_;
+  const Counter failed_;
+  mutable std::mutex mutex_;  // guards everything below
+  std::condition_variable place_free_;
+  std::vector<Point> points_;
+  bool stopping_ = false;
+};
+
+}  // namespace greengate::workers

@@ -1,0 +1,47 @@
+#include "workers/delivery_note.h"
+
+#include "core/random.h"
+
+#include <cstdio>
+
+namespace greengate::workers {
+
+std::string write_note(const DeliveryNote& note) {
+  return "1 " + note.message_id + " " + std::to_string(to_millis(note.made_at)) + " " +
+         std::to_string(note.version_major) + " " + std::to_string(note.version_minor) + " " +
+         std::to_string(note.first_serial);
+}
+
+Result<DeliveryNote> read_note(const std::string& text) {
+  DeliveryNote note;
+  char id[40] = {};
+  long long made_at = 0;
+  unsigned long long serial = 0;
+  int end = -1;
+  const int fields = std::sscanf(text.c_str(), "1 %39s %lld %u %u %llu%n", id, &made_at, &note.version_major,
+                                 &note.version_minor, &serial, &end);
+  if (fields != 5 || end != static_cast<int>(text.size())) {
+    return fail(Remedy::reject, "note.unreadable", "the delivery note kept with these reports cannot be read.");
+  }
+  note.message_id = id;
+  note.made_at = from_millis(made_at);
+  note.first_serial = serial;
+  return note;
+}
+
+std::string new_message_id() {
+  const std::string random = random_bytes(16);
+  constexpr char hex[] = "0123456789ABCDEF";
+  std::string id = "{";
+  for (std::size_t i = 0; i < random.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) id += '-';
+    auto byte = static_cast<unsigned char>(random[i]);
+    if (i == 6) byte = static_cast<unsigned char>((byte & 0x0f) | 0x40);  // version 4
+    if (i == 8) byte = static_cast<unsigned char>((byte & 0x3f) | 0x80);  // RFC 9562 variant
+    id += hex[byte >> 4];
+    id += hex[byte & 15];
+  }
+  return id + "}";
+}
+
+}  // namespace greengate::workers

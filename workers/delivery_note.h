@@ -1,0 +1,28 @@
+#pragma once
+
+#include "core/clock.h"
+#include "core/result.h"
+
+#include <cstdint>
+#include <string>
+
+namespace greengate::workers {
+
+/// What makes a resend the same message: fixed before the first attempt, kept with the reports (ReportQueue::pin).
+/// Source    readings: a resend after a lost answer has the same message ID, version and serial numbers.
+struct DeliveryNote {
+  std::string message_id;  ///< Braced upper-case GUID.
+  WallTime made_at;
+  std::uint32_t version_major = 1;
+  std::uint32_t version_minor = 0;
+  std::uint64_t first_serial = 0;  ///< State messages only.
+};
+
+std::string write_note(const DeliveryNote& note);
+/// Fails note.unreadable (reject).
+Result<DeliveryNote> read_note(const std::string& text);
+
+/// A new message's ID: a random GUID, braced, upper case.
+std::string new_message_id();
+
+}  // namespace greengate::workers

@@ -1,0 +1,47 @@
+#include "workers/key_pool.h"
+
+#include "core/log.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace greengate::workers {
+
+KeyPool::KeyPool(std::uint32_t ready_max) : ready_(ready_max) {}
+
+KeyPool::~KeyPool() { stop(); }
+
+Result<adapters::SigningKey> KeyPool::take() {
+  if (auto key = ready_.pop()) return std::move(*key);
+  return fail(Remedy::halt, "keys.stopping", "the gateway is stopping.");
+}
+
+Result<void> KeyPool::start() {
+  maker_ = std::thread([this] { make_keys(); });
+  return {};
+}
+
+void KeyPool::drain(SteadyTime) {}
+
+void KeyPool::stop() {
+  ready_.close();
+  if (maker_.joinable()) maker_.join();
+}
+
+void KeyPool::make_keys() {
+  // Keys are made for later; reports are delivered now.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 10);
+  const Log log("key_pool");
+  while (true) {
+    auto key = adapters::SigningKey::generate();
+    if (!key) {
+      log.error("key generation failed", kv("code", key.error().code), kv("why", key.error().message));
+      ready_.close();
+      return;
+    }
+    if (!ready_.push(std::move(*key))) return;
+  }
+}
+
+}  // namespace greengate::workers

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "adapters/mp/signing_key.h"
+#include "core/channel.h"
+#include "core/lifecycle.h"
+#include "core/result.h"
+
+#include <cstdint>
+#include <string>
+#include <thread>
+
+namespace greengate::workers {
+
+/// Keys made ahead of need, so that a wave of new agents does not wait for RSA key generation.
+///
+/// Limits    Holds `ready_max` keys; beyond that a taker waits for the one being made.
+/// Threads   take(): any. One thread of its own, at low priority, makes keys.
+/// Errors    keys.stopping (halt).
+class KeyPool : public Component {
+ public:
+  explicit KeyPool(std::uint32_t ready_max);
+  ~KeyPool() override;
+
+  Result<adapters::SigningKey> take();
+
+  std::string_view name() const override { return "key pool"; }
+  Result<void> start() override;
+  void drain(SteadyTime until) override;
+  void stop() override;
+
+ private:
+  void make_keys();
+
+  Channel<adapters::SigningKey> ready_;
+  std::thread maker_;
+};
+
+}  // namespace greengate::workers

@@ -1,0 +1,232 @@
+#include "workers/pool.h"
+
+#include <algorithm>
+
+namespace greengate::workers {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long a waiting worker goes without looking whether it should stop.
+constexpr milliseconds patience{500};
+
+std::vector<ItemId> ids_of(const std::vector<const store::LeasedReport*>& reports) {
+  std::vector<ItemId> ids;
+  ids.reserve(reports.size());
+  for (const auto* report : reports) ids.push_back(report->id);
+  return ids;
+}
+
+Counter outcome_counter(Metrics& metrics, const char* outcome) {
+  return metrics.counter("greengate_pool_reports_total", "Reports by what the worker pool did with them.",
+                         {{"outcome", outcome}});
+}
+
+}  // namespace
+
+std::vector<ConfigProblem> PoolConfig::problems() const {
+  std::vector<ConfigProblem> found;
+  const auto complain = [&](const char* key, const std::string& value, const char* advice) {
+    found.push_back({key, std::string(key) + " is " + value + "; " + advice});
+  };
+  if (workers < 1 || workers > 256) {
+    complain("delivery.workers", std::to_string(workers), "it can be 1 to 256 (8 if left out).");
+  }
+  if (batch_reports_max < 1 || batch_reports_max > 10'000) {
+    complain("delivery.batch_reports_max", std::to_string(batch_reports_max), "it can be 1 to 10000 (256 if left out).");
+  }
+  if (retry_base < milliseconds(10) || retry_cap < retry_base) {
+    complain("delivery.retry_base", duration_text(retry_base),
+             "it must be at least 10ms and not longer than delivery.retry_cap.");
+  }
+  return found;
+}
+
+Pool::Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry& devices, Identities& identities,
+           const Translator& translator, Courier& courier, const Clock& clock, Metrics& metrics, OutcomeSink outcomes)
+    : config_(config),
+      reports_(reports),
+      devices_(devices),
+      identities_(identities),
+      translator_(translator),
+      courier_(courier),
+      clock_(clock),
+      outcomes_(std::move(outcomes)),
+      delivered_(outcome_counter(metrics, "delivered")),
+      superseded_(outcome_counter(metrics, "superseded")),
+      buried_(outcome_counter(metrics, "buried")),
+      postponed_(outcome_counter(metrics, "postponed")),
+      messages_(metrics.counter("greengate_pool_messages_total", "Messages a management point took.")),
+      delivery_seconds_(metrics.histogram("greengate_pool_delivery_seconds", "From stored to delivered.",
+                                          {0.05, 0.25, 1, 5, 30, 300, 3'600, 86'400})) {}
+
+Pool::~Pool() { stop(); }
+
+Result<void> Pool::start() {
+  stopping_ = false;
+  for (std::uint32_t i = 0; i < config_.workers; ++i) threads_.emplace_back([this] { work(); });
+  return {};
+}
+
+void Pool::drain(SteadyTime) {
+  // A worker finishes the message in its hand, which the courier's own deadline bounds; what it has not begun goes back.
+  stopping_ = true;
+  reports_.wake_waiters();
+}
+
+void Pool::stop() {
+  stopping_ = true;
+  reports_.wake_waiters();
+  courier_.stop();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void Pool::work() {
+  while (!stopping_) {
+    // While nobody can take a message, leasing would only churn the store.
+    if (const auto rest = courier_.rest_left(); rest > milliseconds(0)) {
+      std::this_thread::sleep_for(std::min(rest, patience));
+      continue;
+    }
+    auto batch = reports_.lease(config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
+    if (!batch) {
+      if (batch.error().remedy == Remedy::halt) return;
+      log_.error("lease failed", kv("code", batch.error().code), kv("why", batch.error().message));
+      std::this_thread::sleep_for(patience);
+      continue;
+    }
+    if (*batch) carry(**batch);
+  }
+}
+
+void Pool::carry(const store::Batch& batch) {
+  const auto device = devices_.find(batch.agent);
+  if (!device || device->state == store::DeviceState::revoked) {
+    std::vector<const store::LeasedReport*> all;
+    for (const auto& report : batch.reports) all.push_back(&report);
+    bury(batch, all, Error{Remedy::reject, "agent.revoked", "the agent was revoked before this report was delivered.", {}});
+    return;
+  }
+  if (device->site.state != store::IdentityState::ready) {
+    put_back(batch, Error{Remedy::retry, "identity.not_ready", "the site has not confirmed this agent yet.", {}});
+    return;
+  }
+  auto identity = identities_.of(*device);
+  if (!identity) {
+    log_.error("identity cannot be opened", kv("agent", batch.agent.raw()), kv("code", identity.error().code),
+               kv("why", identity.error().message));
+    put_back(batch, identity.error());
+    return;
+  }
+
+  Plan plan = plan_messages(batch, config_.coalescer);
+  if (!plan.superseded.empty()) settle(batch, plan.superseded, store::Outcome::superseded, {});
+  for (Group& group : plan.messages) {
+    if (stopping_) return reports_.hand_back(batch.lease);
+    if (!carry_message(batch, *identity, group)) return;
+  }
+}
+
+bool Pool::carry_message(const store::Batch& batch, const adapters::MpIdentity& identity, Group& group) {
+  DeliveryNote note;
+  if (group.note.empty()) {
+    auto numbering = translator_.number(group, clock_.wall(), [&](const std::string& counter) {
+      return devices_.counter(batch.agent, counter);
+    });
+    if (!numbering) {
+      bury(batch, group.reports, numbering.error());
+      return true;
+    }
+    note = numbering->note;
+    if (auto pinned = reports_.pin(batch.lease, ids_of(group.reports), write_note(note), numbering->counters); !pinned) {
+      reports_.hand_back(batch.lease);
+      return false;
+    }
+  } else {
+    auto kept = read_note(group.note);
+    if (!kept) {
+      bury(batch, group.reports, kept.error());
+      return true;
+    }
+    note = *kept;
+  }
+
+  auto message = translator_.translate(identity, group, note);
+  if (!message) {
+    bury(batch, group.reports, message.error());
+    return true;
+  }
+  auto answer = courier_.send(*message);
+  if (answer) {
+    messages_.add();
+    settle(batch, group.reports, store::Outcome::delivered, note.message_id);
+    return true;
+  }
+  if (answer.error().remedy == Remedy::reject) {
+    bury(batch, group.reports, answer.error());
+    return true;
+  }
+  if (answer.error().remedy == Remedy::halt) {
+    reports_.hand_back(batch.lease);
+  } else {
+    put_back(batch, answer.error());
+  }
+  return false;
+}
+
+void Pool::settle(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports,
+                  store::Outcome outcome, const std::string& tracking) {
+  std::vector<store::Settlement> settlements;
+  settlements.reserve(reports.size());
+  for (const auto* report : reports) settlements.push_back({report->id, outcome, tracking});
+  if (auto settled = reports_.settle(batch.lease, settlements); !settled) {
+    // The lease returns by itself and the message is sent again with the same ID: at least once.
+    log_.warn("settling failed", kv("agent", batch.agent.raw()), kv("code", settled.error().code),
+              kv("why", settled.error().message));
+    return;
+  }
+  const bool delivered = outcome == store::Outcome::delivered;
+  (delivered ? delivered_ : superseded_).add(static_cast<double>(reports.size()));
+  const WallTime now = clock_.wall();
+  for (const auto* report : reports) {
+    if (delivered) delivery_seconds_.observe(std::chrono::duration<double>(now - report->kept_at).count());
+    outcomes_({report->name, outcome, {}, {}});
+  }
+}
+
+void Pool::bury(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, const Error& reason) {
+  if (auto buried = reports_.bury(batch.lease, ids_of(reports), reason); !buried) {
+    log_.warn("burying failed", kv("agent", batch.agent.raw()), kv("code", buried.error().code),
+              kv("why", buried.error().message));
+    return;
+  }
+  buried_.add(static_cast<double>(reports.size()));
+  log_.warn("reports buried", kv("agent", batch.agent.raw()), kv("reports", reports.size()), kv("code", reason.code),
+            kv("why", reason.message));
+  for (const auto* report : reports) outcomes_({report->name, store::Outcome::buried, reason.code, reason.message});
+}
+
+void Pool::put_back(const store::Batch& batch, const Error& why) {
+  std::vector<ItemId> ids;
+  std::uint32_t attempt = 1;
+  for (const auto& report : batch.reports) {
+    ids.push_back(report.id);
+    attempt = std::max(attempt, report.attempt);
+  }
+  // Spread by agent, not by dice, so that the wait can be told from the report alone: full, three quarters, half.
+  const auto doubled = config_.retry_base * (std::int64_t{1} << std::min<std::uint32_t>(attempt - 1, 20));
+  const auto ceiling = std::min<milliseconds>(doubled, config_.retry_cap);
+  const auto spread = ceiling.count() / 2;
+  const auto offset = spread > 0 ? static_cast<std::int64_t>(std::hash<AgentId>{}(batch.agent) % static_cast<std::uint64_t>(spread)) : 0;
+  const auto delay = std::max(milliseconds(ceiling.count() - offset), why.retry_after);
+  if (auto postponed = reports_.postpone(batch.lease, ids, delay, why); !postponed) {
+    log_.warn("postponing failed", kv("agent", batch.agent.raw()), kv("code", postponed.error().code));
+    return;
+  }
+  postponed_.add(static_cast<double>(ids.size()));
+  log_.debug("reports postponed", kv("agent", batch.agent.raw()), kv("reports", ids.size()), kv("code", why.code),
+             kv("retry_in_ms", delay));
+}
+
+}  // namespace greengate::workers

@@ -1,0 +1,90 @@
+#pragma once
+
+#include "core/clock.h"
+#include "core/config_reader.h"
+#include "core/lifecycle.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "store/device_registry.h"
+#include "store/report_queue.h"
+#include "workers/coalescer.h"
+#include "workers/courier.h"
+#include "workers/identities.h"
+#include "workers/translator.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace greengate::workers {
+
+/// [delivery], the part that concerns workers.
+struct PoolConfig {
+  std::uint32_t workers = 8;                      ///< Messages in the making or on their way at once.
+  std::uint32_t batch_reports_max = 256;          ///< Reports of one device in one worker's hands.
+  std::int64_t batch_bytes_max = 32 << 20;
+  std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
+  std::chrono::milliseconds retry_cap{900'000};
+  CoalescerConfig coalescer;
+
+  std::vector<ConfigProblem> problems() const;
+};
+
+/// What became of one report, for its agent.
+struct ReportOutcome {
+  store::ReportName name;
+  store::Outcome outcome = store::Outcome::delivered;
+  std::string code, message;  ///< When buried: why.
+};
+/// Called on a worker's thread after the outcome is on disk; must not wait.
+using OutcomeSink = std::function<void(const ReportOutcome&)>;
+
+/// n workers; each carries one device's batch from lease to settlement.
+///
+/// Promise   A report is settled only after the site's answer, and on disk; one that cannot be translated is buried with the reason and
+///           does not hold up its neighbours; while no management point can be reached nothing is leased.
+/// Order     Of one device: oldest message first; a message that must wait makes later ones of that device wait.
+/// Threads   PoolConfig::workers of its own.
+/// Source    design.md 4 (Deliver), docs/life_of_a_report.md
+class Pool : public Component {
+ public:
+  Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry& devices, Identities& identities,
+       const Translator& translator, Courier& courier, const Clock& clock, Metrics& metrics, OutcomeSink outcomes);
+  ~Pool() override;
+
+  std::string_view name() const override { return "worker pool"; }
+  Result<void> start() override;
+  void drain(SteadyTime until) override;
+  void stop() override;
+
+ private:
+  void work();
+  void carry(const store::Batch& batch);
+  /// False when the rest of the batch was put back and the lease is over.
+  bool carry_message(const store::Batch& batch, const adapters::MpIdentity& identity, Group& group);
+  void settle(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, store::Outcome outcome,
+              const std::string& tracking);
+  void bury(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, const Error& reason);
+  void put_back(const store::Batch& batch, const Error& why);
+
+  const PoolConfig config_;
+  store::ReportQueue& reports_;
+  store::DeviceRegistry& devices_;
+  Identities& identities_;
+  const Translator& translator_;
+  Courier& courier_;
+  const Clock& clock_;
+  const OutcomeSink outcomes_;
+  const Log log_{"worker_pool"};
+  const Counter delivered_, superseded_, buried_, postponed_, messages_;
+  const Histogram delivery_seconds_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace greengate::workers

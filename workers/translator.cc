@@ -1,0 +1,96 @@
+#include "workers/translator.h"
+
+#include "adapters/mp/discovery.h"
+#include "adapters/mp/hardware_inventory.h"
+#include "adapters/mp/state_messages.h"
+
+#include "greengate/v1/frame.pb.h"
+#include "greengate/v1/report.pb.h"
+
+#include <google/protobuf/arena.h>
+
+namespace greengate::workers {
+namespace {
+
+tl::unexpected<Error> malformed(const char* kind) {
+  return fail(Remedy::reject, "report.malformed", std::string("the report's body is not a ") + kind + " message.");
+}
+
+tl::unexpected<Error> unknown(std::uint32_t kind) {
+  return fail(Remedy::reject, "report.kind_unknown", "reports of kind " + std::to_string(kind) + " are not known here.");
+}
+
+// Parses every report of a state group into the arena and points at its messages, in order.
+Result<std::vector<const v1::StateMessage*>> state_messages_of(const Group& group, google::protobuf::Arena& arena) {
+  std::vector<const v1::StateMessage*> messages;
+  for (const store::LeasedReport* report : group.reports) {
+    auto* parsed = google::protobuf::Arena::CreateMessage<v1::StateMessages>(&arena);
+    if (!parsed->ParseFromString(report->body)) return malformed("StateMessages");
+    for (const v1::StateMessage& message : parsed->messages()) messages.push_back(&message);
+  }
+  if (messages.empty()) return fail(Remedy::reject, "report.empty", "the report holds no state message.");
+  return messages;
+}
+
+}  // namespace
+
+Result<Numbering> Translator::number(const Group& group, WallTime now,
+                                     const std::function<std::uint64_t(const std::string&)>& counter) const {
+  Numbering numbering;
+  numbering.note.message_id = new_message_id();
+  numbering.note.made_at = now;
+  switch (group.kind) {
+    case v1::KIND_DISCOVERY: {
+      const std::uint64_t major = counter("discovery_major") + 1;
+      numbering.note.version_major = static_cast<std::uint32_t>(major);
+      numbering.counters = {{"discovery_major", major}};
+      return numbering;
+    }
+    case v1::KIND_HARDWARE_INVENTORY: {
+      const std::uint64_t major = counter("inventory_major") + 1;
+      numbering.note.version_major = static_cast<std::uint32_t>(major);
+      numbering.counters = {{"inventory_major", major}};
+      return numbering;
+    }
+    case v1::KIND_STATE_MESSAGES: {
+      google::protobuf::Arena arena;
+      auto messages = state_messages_of(group, arena);
+      if (!messages) return pass(messages);
+      const std::uint64_t last = counter("state_serial");
+      numbering.note.first_serial = last + 1;
+      numbering.counters = {{"state_serial", last + messages->size()}};
+      return numbering;
+    }
+    default: return unknown(group.kind);
+  }
+}
+
+Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdentity& identity, const Group& group,
+                                                        const DeliveryNote& note) const {
+  adapters::ReportFacts facts;
+  facts.message_id = note.message_id;
+  facts.made_at = note.made_at;
+  facts.version_major = note.version_major;
+  facts.version_minor = note.version_minor;
+  google::protobuf::Arena arena;
+  switch (group.kind) {
+    case v1::KIND_DISCOVERY: {
+      auto* discovery = google::protobuf::Arena::CreateMessage<v1::Discovery>(&arena);
+      if (!discovery->ParseFromString(group.reports.back()->body)) return malformed("Discovery");
+      return adapters::discovery_message(settings_, identity, facts, *discovery);
+    }
+    case v1::KIND_HARDWARE_INVENTORY: {
+      auto* inventory = google::protobuf::Arena::CreateMessage<v1::HardwareInventory>(&arena);
+      if (!inventory->ParseFromString(group.reports.back()->body)) return malformed("HardwareInventory");
+      return adapters::hardware_inventory_message(settings_, identity, facts, *inventory);
+    }
+    case v1::KIND_STATE_MESSAGES: {
+      auto messages = state_messages_of(group, arena);
+      if (!messages) return pass(messages);
+      return adapters::state_message(settings_, identity, facts, *messages, note.first_serial);
+    }
+    default: return unknown(group.kind);
+  }
+}
+
+}  // namespace greengate::workers
