@@ -3,15 +3,8 @@
 #include "core/log.h"
 
 #include <algorithm>
-#include <string_view>
 
 namespace greengate::workers {
-namespace {
-
-// Failures that say the address or the certificate is wrong, not that the moment is.
-bool is_misconfiguration(const Error& error) { return std::string_view(error.code) == "mp.misconfigured"; }
-
-}  // namespace
 
 std::vector<ConfigProblem> CourierConfig::problems() const {
   std::vector<ConfigProblem> found;
@@ -32,13 +25,11 @@ Courier::Courier(CourierConfig config, std::vector<std::unique_ptr<MpDoor>> door
       failed_(metrics.counter("greengate_courier_exchanges_total", "Exchanges with management points.",
                               {{"outcome", "failed"}})) {
   for (auto& door : doors) {
-    points_.push_back({std::move(door), Backoff(config.unreachable, seed), Backoff(config.misconfigured, seed + 1),
-                       {}, 0, 0, 0, {}});
-    seed += 2;
+    points_.push_back({std::move(door), Backoff(config.rest, seed++), {}, 0, 0, 0, {}});
   }
 }
 
-Result<adapters::MpAnswer> Courier::send(const adapters::OutgoingMessage& message) {
+Result<adapters::Verdict> Courier::send(const adapters::OutgoingMessage& message) {
   std::vector<bool> tried(points_.size(), false);
   while (true) {
     auto place = reserve(tried);
@@ -75,15 +66,14 @@ Result<std::size_t> Courier::reserve(std::vector<bool>& tried) {
   }
 }
 
-void Courier::settle(Point& point, const Result<adapters::MpAnswer>& answer) {
+void Courier::settle(Point& point, const Result<adapters::Verdict>& answer) {
   {
     std::lock_guard lock(mutex_);
     --point.in_flight;
     if (answer || answer.error().remedy == Remedy::reject) {
       // It answered; that the message is at fault says nothing against the management point.
       ++point.answered;
-      point.unreachable.reset();
-      point.misconfigured.reset();
+      point.backoff.reset();
       point.last_code = answer ? "" : answer.error().code;
       answered_.add();
     } else if (answer.error().remedy == Remedy::retry) {
@@ -93,8 +83,7 @@ void Courier::settle(Point& point, const Result<adapters::MpAnswer>& answer) {
       const SteadyTime now = clock_.steady();
       // Exchanges that were under way together fail together: one failure, one back-off.
       if (point.rests_until <= now) {
-        Backoff& backoff = is_misconfiguration(error) ? point.misconfigured : point.unreachable;
-        const auto rest = backoff.next(error.retry_after);
+        const auto rest = point.backoff.next(error.retry_after);
         point.rests_until = now + rest;
         Log("courier").warn("management point rests", kv("mp", point.door->name()), kv("code", error.code),
                             kv("why", error.message), kv("retry_in_ms", rest));

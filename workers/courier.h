@@ -1,7 +1,7 @@
 #pragma once
 
-#include "adapters/mp/management_point.h"
 #include "adapters/mp/message.h"
+#include "adapters/mp/verdict.h"
 #include "core/backoff.h"
 #include "core/clock.h"
 #include "core/config_reader.h"
@@ -21,9 +21,8 @@ namespace greengate::workers {
 /// How management points are used and rested.
 struct CourierConfig {
   std::uint32_t in_flight_max_per_mp = 16;             ///< Exchanges at once with one management point.
-  BackoffConfig unreachable{std::chrono::milliseconds(2'000), std::chrono::milliseconds(300'000)};
-  /// 403, 404, 405: a matter of configuration, not of time (mp-protocol 1.8); tried again rarely, never in a loop.
-  BackoffConfig misconfigured{std::chrono::milliseconds(300'000), std::chrono::milliseconds(3'600'000)};
+  /// The rest of one that failed; at least what it asked for, or, where a person must act (403, 404, 405), MpSettings::configuration_retry.
+  BackoffConfig rest{std::chrono::milliseconds(2'000), std::chrono::milliseconds(300'000)};
 
   std::vector<ConfigProblem> problems() const;
 };
@@ -33,7 +32,7 @@ class MpDoor {
  public:
   virtual ~MpDoor() = default;
   virtual const std::string& name() const = 0;
-  virtual Result<adapters::MpAnswer> send(const adapters::OutgoingMessage& message) = 0;
+  virtual Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) = 0;
 };
 
 /// How one management point is doing, for operators.
@@ -59,7 +58,7 @@ class Courier {
   Courier(CourierConfig config, std::vector<std::unique_ptr<MpDoor>> doors, const Clock& clock, Metrics& metrics,
           std::uint64_t seed);
 
-  Result<adapters::MpAnswer> send(const adapters::OutgoingMessage& message);
+  Result<adapters::Verdict> send(const adapters::OutgoingMessage& message);
   /// How long every management point still rests; 0 when one can be tried.
   std::chrono::milliseconds rest_left() const;
   std::vector<MpHealth> health() const;
@@ -69,15 +68,14 @@ class Courier {
  private:
   struct Point {
     std::unique_ptr<MpDoor> door;
-    Backoff unreachable;
-    Backoff misconfigured;
+    Backoff backoff;
     SteadyTime rests_until{};
     std::uint32_t in_flight = 0;
     std::uint64_t answered = 0, failed = 0;
     std::string last_code;
   };
   Result<std::size_t> reserve(std::vector<bool>& tried);
-  void settle(Point& point, const Result<adapters::MpAnswer>& answer);
+  void settle(Point& point, const Result<adapters::Verdict>& answer);
   std::chrono::milliseconds rest_left_locked() const;
 
   const CourierConfig config_;

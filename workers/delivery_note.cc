@@ -1,7 +1,5 @@
 #include "workers/delivery_note.h"
 
-#include "core/random.h"
-
 #include <cstdio>
 
 namespace greengate::workers {
@@ -27,21 +25,6 @@ Result<DeliveryNote> read_note(const std::string& text) {
   note.made_at = from_millis(made_at);
   note.first_serial = serial;
   return note;
-}
-
-std::string new_message_id() {
-  const std::string random = random_bytes(16);
-  constexpr char hex[] = "0123456789ABCDEF";
-  std::string id = "{";
-  for (std::size_t i = 0; i < random.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) id += '-';
-    auto byte = static_cast<unsigned char>(random[i]);
-    if (i == 6) byte = static_cast<unsigned char>((byte & 0x0f) | 0x40);  // version 4
-    if (i == 8) byte = static_cast<unsigned char>((byte & 0x3f) | 0x80);  // RFC 9562 variant
-    id += hex[byte >> 4];
-    id += hex[byte & 15];
-  }
-  return id + "}";
 }
 
 }  // namespace greengate::workers

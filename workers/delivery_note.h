@@ -22,7 +22,4 @@ std::string write_note(const DeliveryNote& note);
 /// Fails note.unreadable (reject).
 Result<DeliveryNote> read_note(const std::string& text);
 
-/// A new message's ID: a random GUID, braced, upper case.
-std::string new_message_id();
-
 }  // namespace greengate::workers

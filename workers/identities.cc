@@ -27,8 +27,9 @@ Result<std::pair<std::string, std::string>> unpack(const std::string& packed) {
 
 }  // namespace
 
-Identities::Identities(store::DeviceRegistry& devices, store::Sealer sealer, std::size_t open_max)
-    : devices_(devices), sealer_(std::move(sealer)), open_max_(open_max) {}
+Identities::Identities(const adapters::MpSettings& settings, store::DeviceRegistry& devices, store::Sealer sealer,
+                       std::size_t open_max)
+    : settings_(settings), devices_(devices), sealer_(std::move(sealer)), open_max_(open_max) {}
 
 Result<adapters::MpIdentity> Identities::of(const AgentId& agent) {
   const auto device = devices_.find(agent);
@@ -40,31 +41,34 @@ Result<adapters::MpIdentity> Identities::of(const store::Device& device) {
   if (device.site.sealed.empty()) {
     return fail(Remedy::retry, "identity.none", "this agent has no identity at the site yet.");
   }
-  adapters::MpIdentity identity;
-  identity.sms_id = device.site.sms_id;
-  identity.netbios_name = adapters::netbios_name(device.host_name);
-  identity.fqdn = device.fqdn.empty() ? device.host_name : device.fqdn;
+  const std::string netbios_name = adapters::netbios_name_of(device.host_name);
+  const std::string& fqdn = device.fqdn.empty() ? device.host_name : device.fqdn;
   {
     std::lock_guard lock(mutex_);
     const auto place = places_.find(device.id);
-    if (place != places_.end() && place->second->sealed == device.site.sealed) {
-      newest_first_.splice(newest_first_.begin(), newest_first_, place->second);
-      identity.key = place->second->key;
-      identity.certificate_der = place->second->certificate_der;
-      return identity;
+    if (place != places_.end()) {
+      const Open& open = *place->second;
+      // A new box means a new key; a new SMSID or name means other signed bytes.
+      if (open.sealed == device.site.sealed && open.identity.sms_id == device.site.sms_id &&
+          open.identity.netbios_name == netbios_name && open.identity.fqdn == fqdn) {
+        newest_first_.splice(newest_first_.begin(), newest_first_, place->second);
+        return open.identity;
+      }
     }
   }
-  auto opened = open(device);
-  if (!opened) return pass(opened);
-  identity.key = opened->key;
-  identity.certificate_der = opened->certificate_der;
+  auto identity = open(device);
+  if (!identity) return pass(identity);
+  identity->sms_id = device.site.sms_id;
+  identity->netbios_name = netbios_name;
+  identity->fqdn = fqdn;
+  if (auto prepared = adapters::prepare_identity(settings_, *identity); !prepared) return pass(prepared);
 
   std::lock_guard lock(mutex_);
   if (const auto old = places_.find(device.id); old != places_.end()) {
     newest_first_.erase(old->second);
     places_.erase(old);
   }
-  newest_first_.push_front(std::move(*opened));
+  newest_first_.push_front({device.id, device.site.sealed, *identity});
   places_[device.id] = newest_first_.begin();
   if (newest_first_.size() > open_max_) {
     places_.erase(newest_first_.back().agent);
@@ -73,19 +77,22 @@ Result<adapters::MpIdentity> Identities::of(const store::Device& device) {
   return identity;
 }
 
-Result<Identities::Open> Identities::open(const store::Device& device) const {
+Result<adapters::MpIdentity> Identities::open(const store::Device& device) const {
   auto packed = sealer_.open(device.site.sealed, context_of(device.id));
   if (!packed) return pass(packed);
   auto parts = unpack(*packed);
   if (!parts) return pass(parts);
-  auto key = adapters::SigningKey::from_private_der(parts->first);
+  auto key = adapters::SigningKey::from_pkcs8_der(parts->first);
   if (!key) return pass(key);
-  return Open{device.id, device.site.sealed, std::move(*key), std::move(parts->second)};
+  adapters::MpIdentity identity;
+  identity.key = std::move(*key);
+  identity.certificate_der = std::move(parts->second);
+  return identity;
 }
 
 Result<std::string> Identities::seal(const AgentId& agent, const adapters::SigningKey& key,
                                      const std::string& certificate_der) {
-  auto key_der = key.private_der();
+  auto key_der = key.pkcs8_der();
   if (!key_der) return pass(key_der);
   return sealer_.seal(pack(*key_der, certificate_der), context_of(agent));
 }

@@ -22,7 +22,7 @@ namespace greengate::workers {
 /// Errors    identity.none (retry): not registered yet. seal.broken (reject).
 class Identities {
  public:
-  Identities(store::DeviceRegistry& devices, store::Sealer sealer, std::size_t open_max);
+  Identities(const adapters::MpSettings& settings, store::DeviceRegistry& devices, store::Sealer sealer, std::size_t open_max);
 
   Result<adapters::MpIdentity> of(const AgentId& agent);
   Result<adapters::MpIdentity> of(const store::Device& device);
@@ -36,11 +36,11 @@ class Identities {
   struct Open {
     AgentId agent;
     std::string sealed;  // the box this came from: a new box means a new key
-    adapters::SigningKey key;
-    std::string certificate_der;
+    adapters::MpIdentity identity;
   };
-  Result<Open> open(const store::Device& device) const;
+  Result<adapters::MpIdentity> open(const store::Device& device) const;
 
+  const adapters::MpSettings& settings_;
   store::DeviceRegistry& devices_;
   const store::Sealer sealer_;
   const std::size_t open_max_;

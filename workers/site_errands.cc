@@ -4,8 +4,6 @@
 #include "adapters/mp/registration.h"
 
 #include "core/random.h"
-#include "workers/delivery_note.h"
-
 #include <algorithm>
 
 namespace greengate::workers {
@@ -18,6 +16,9 @@ Counter errand_counter(Metrics& metrics, const char* outcome) {
   return metrics.counter("greengate_registration_steps_total", "Steps of agents on their way to being known at the site.",
                          {{"outcome", outcome}});
 }
+
+// 200 without a body: the site knows the message's sender or signature not, or not yet (mp-protocol 1.5).
+Error refused() { return Error{Remedy::retry, "mp.refused", "the management point answered an Invoke with nothing.", {}}; }
 
 }  // namespace
 
@@ -159,11 +160,13 @@ std::optional<milliseconds> SiteErrands::identity_step(const AgentId& agent) {
     // The key is ours on disk before the site hears of it: a crash in between must not orphan a client record.
     auto key = keys_.take();
     if (!key) return std::nullopt;  // stopping
-    auto certificate = adapters::self_signed_certificate(*key, settings_, clock_.wall());
+    auto certificate = key->self_signed_certificate(settings_.certificate, clock_.wall());
     if (!certificate) return after_failure(agent, certificate.error());
     auto sealed = identities_.seal(agent, *key, *certificate);
     if (!sealed) return after_failure(agent, sealed.error());
     device->site.sealed = std::move(*sealed);
+    // Proposing an SMSID of our own keeps a lost answer from making a second client record (4.2).
+    device->site.sms_id = adapters::new_sms_id();
     device->site.state_since = clock_.wall();
     if (auto kept = devices_.set_site_identity(agent, device->site); !kept) return after_failure(agent, kept.error());
   }
@@ -171,15 +174,16 @@ std::optional<milliseconds> SiteErrands::identity_step(const AgentId& agent) {
   if (!identity) return after_failure(agent, identity.error());
 
   const bool confirming = device->site.state == IdentityState::pending;
-  adapters::RegistrationFacts facts;
-  facts.message_id = new_message_id();
+  adapters::ReportFacts facts;
+  facts.message_id = adapters::new_message_id();
   facts.made_at = clock_.wall();
   auto message = confirming ? adapters::confirmation_message(settings_, *identity, facts)
                             : adapters::registration_message(settings_, *identity, facts);
   if (!message) return after_failure(agent, message.error());
   auto answer = courier_.send(*message);
   if (!answer) return after_failure(agent, answer.error());
-  auto reply = adapters::parse_registration_reply(answer->body);
+  if (answer->kind != adapters::Verdict::Kind::reply) return after_failure(agent, refused());
+  auto reply = adapters::parse_registration_reply(settings_, answer->xml);
   if (!reply) return after_failure(agent, reply.error());
 
   store::SiteIdentity site = device->site;
@@ -232,12 +236,7 @@ std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
     log_.error("identity cannot be opened", kv("agent", agent.raw()), kv("code", identity.error().code));
     return std::nullopt;
   }
-  adapters::PolicyFacts facts;
-  facts.message_id = new_message_id();
-  facts.made_at = clock_.wall();
-  auto message = adapters::policy_request(settings_, *identity, facts);
-  auto answer = message ? courier_.send(*message) : Result<adapters::MpAnswer>(pass(message));
-  auto reply = answer ? adapters::parse_policy_reply(answer->body) : Result<adapters::PolicyReply>(pass(answer));
+  auto reply = policy_of(*identity);
   if (!reply) {
     // The next poll or push asks again; nothing is lost by a policy that comes later.
     failed_.add();
@@ -248,6 +247,18 @@ std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
   policies_.add();
   log_.info("policy received", kv("agent", agent.raw()), kv("assignments", reply->assignments.size()));
   return std::nullopt;
+}
+
+Result<adapters::PolicyReply> SiteErrands::policy_of(const adapters::MpIdentity& identity) {
+  adapters::ReportFacts facts;
+  facts.message_id = adapters::new_message_id();
+  facts.made_at = clock_.wall();
+  auto message = adapters::policy_request(settings_, identity, facts, {});
+  if (!message) return pass(message);
+  auto answer = courier_.send(*message);
+  if (!answer) return pass(answer);
+  if (answer->kind != adapters::Verdict::Kind::reply) return tl::unexpected(refused());
+  return adapters::parse_policy_reply(settings_, answer->xml);
 }
 
 milliseconds SiteErrands::after_failure(const AgentId& agent, const Error& error) {

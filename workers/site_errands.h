@@ -1,5 +1,6 @@
 #pragma once
 
+#include "adapters/mp/policy.h"
 #include "adapters/mp/settings.h"
 #include "core/backoff.h"
 #include "core/clock.h"
@@ -82,6 +83,7 @@ class SiteErrands : public Component {
   /// Each returns how long until the next step; nothing when there is none.
   std::optional<std::chrono::milliseconds> identity_step(const AgentId& agent);
   std::optional<std::chrono::milliseconds> policy_step(const AgentId& agent);
+  Result<adapters::PolicyReply> policy_of(const adapters::MpIdentity& identity);
   std::chrono::milliseconds after_failure(const AgentId& agent, const Error& error);
   std::chrono::milliseconds after_pending(const AgentId& agent);
 

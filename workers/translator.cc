@@ -12,6 +12,9 @@
 namespace greengate::workers {
 namespace {
 
+// Older than any inventory policy a site is likely to have changed last (mp-protocol 5.1, "a date safely in the past").
+constexpr std::chrono::hours inventory_policy_age{24 * 365};
+
 tl::unexpected<Error> malformed(const char* kind) {
   return fail(Remedy::reject, "report.malformed", std::string("the report's body is not a ") + kind + " message.");
 }
@@ -37,7 +40,7 @@ Result<std::vector<const v1::StateMessage*>> state_messages_of(const Group& grou
 Result<Numbering> Translator::number(const Group& group, WallTime now,
                                      const std::function<std::uint64_t(const std::string&)>& counter) const {
   Numbering numbering;
-  numbering.note.message_id = new_message_id();
+  numbering.note.message_id = adapters::new_message_id();
   numbering.note.made_at = now;
   switch (group.kind) {
     case v1::KIND_DISCOVERY: {
@@ -70,6 +73,8 @@ Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdenti
   adapters::ReportFacts facts;
   facts.message_id = note.message_id;
   facts.made_at = note.made_at;
+  // Until policy is read, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
+  facts.inventory_policy_date = note.made_at - inventory_policy_age;
   facts.version_major = note.version_major;
   facts.version_minor = note.version_minor;
   google::protobuf::Arena arena;

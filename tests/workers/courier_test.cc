@@ -20,16 +20,16 @@ class FakeDoor : public MpDoor {
  public:
   explicit FakeDoor(std::string name) : name_(std::move(name)) {}
   const std::string& name() const override { return name_; }
-  Result<adapters::MpAnswer> send(const adapters::OutgoingMessage&) override {
+  Result<adapters::Verdict> send(const adapters::OutgoingMessage&) override {
     ++asked;
     if (entered) entered->count_down();
     if (hold) hold->wait();
-    if (answers.empty()) return adapters::MpAnswer{};
+    if (answers.empty()) return adapters::Verdict{};
     auto answer = answers.front();
     answers.pop_front();
     return answer;
   }
-  std::deque<Result<adapters::MpAnswer>> answers;
+  std::deque<Result<adapters::Verdict>> answers;
   std::atomic<int> asked{0};
   std::latch* entered = nullptr;
   std::latch* hold = nullptr;
@@ -49,11 +49,10 @@ class CourierTest : public ::testing::Test {
     doors.push_back(std::move(second));
     CourierConfig config;
     config.in_flight_max_per_mp = 2;
-    config.unreachable = {milliseconds(1'000), milliseconds(1'000)};
-    config.misconfigured = {milliseconds(60'000), milliseconds(60'000)};
+    config.rest = {milliseconds(1'000), milliseconds(1'000)};
     courier_ = std::make_unique<Courier>(config, std::move(doors), clock_, metrics_, 1);
   }
-  static Result<adapters::MpAnswer> down(milliseconds retry_after = {}) {
+  static Result<adapters::Verdict> down(milliseconds retry_after = {}) {
     return fail(Remedy::retry, "http.refused", "nobody listens.", retry_after);
   }
   ManualClock clock_;
@@ -104,14 +103,6 @@ TEST_F(CourierTest, SaysWhenTheFirstOfAllRestingOnesMayBeTried) {
   EXPECT_EQ(answer.error().remedy, Remedy::retry);
   EXPECT_EQ(answer.error().retry_after, milliseconds(1'000));
   EXPECT_EQ(courier_->rest_left(), milliseconds(1'000));
-}
-
-TEST_F(CourierTest, RestsAMisconfiguredManagementPointLong) {
-  first_->answers.push_back(fail(Remedy::retry, "mp.misconfigured", "403."));
-  EXPECT_TRUE(courier_->send(message_));
-  clock_.advance(milliseconds(59'000));
-  EXPECT_TRUE(courier_->send(message_));
-  EXPECT_EQ(first_->asked, 1);
 }
 
 TEST_F(CourierTest, DoesNotBlameTheManagementPointForABadMessage) {
