@@ -196,7 +196,10 @@ void ConfigReader::read_bytes(const std::string& key, std::int64_t& value) {
 }
 
 void ConfigReader::add(std::vector<ConfigProblem> problems) {
-  for (ConfigProblem& problem : problems) state_->complain(problem.key, std::move(problem.message));
+  for (ConfigProblem& problem : problems) {
+    const bool named = problem.message.starts_with(problem.key);
+    state_->complain(problem.key, named ? std::move(problem.message) : problem.key + " " + problem.message);
+  }
 }
 
 std::vector<std::string> ConfigReader::problems() const {

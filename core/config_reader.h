@@ -11,7 +11,7 @@ namespace greengate {
 /// One complaint about one key: "delivery.url", its value as written, and what would do instead.
 struct ConfigProblem {
   std::string key;
-  std::string message;  ///< A sentence naming the value and what would do.
+  std::string message;  ///< What is wrong and what would do; the key itself may be left out in front.
 };
 
 /// Reads a TOML file into plain structs and collects every mistake instead of stopping at the first.
