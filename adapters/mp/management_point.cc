@@ -1,0 +1,45 @@
+#include "adapters/mp/management_point.h"
+
+#include "adapters/http/client.h"
+#include "adapters/mp/utf16.h"
+
+namespace greengate::adapters {
+
+ManagementPoint::ManagementPoint(HttpClient& client, const Clock& clock, const MpSettings& settings,
+                                 Url server)
+    : client_(client), clock_(clock), settings_(settings), server_(std::move(server)) {}
+
+Result<Verdict> ManagementPoint::send(const OutgoingMessage& message) {
+  const std::string retargeted =
+      message.target_host == server_.host ? std::string() : message.body_for(server_.host);
+  HttpRequest request;
+  request.server = server_;
+  request.method = "CCM_POST";
+  request.target = settings_.request_path;
+  request.headers = {{"User-Agent", settings_.user_agent}, {"Content-Type", message.content_type}};
+  request.body = retargeted.empty() ? message.http_body : retargeted;
+  request.deadline = settings_.exchange_timeout;
+  auto answer = client_.exchange_and_wait(std::move(request));
+  if (!answer) return pass(answer);
+  const HttpOutcome outcome{answer->status, answer->header("content-type"),
+                            answer->header("retry-after"), answer->body};
+  return read_verdict(settings_, message.expects_reply, outcome, clock_.wall());
+}
+
+Result<std::string> ManagementPoint::get(std::string_view target) {
+  HttpRequest request;
+  request.server = server_;
+  request.target = target;
+  request.headers = {{"User-Agent", settings_.user_agent}};
+  request.deadline = settings_.exchange_timeout;
+  auto answer = client_.exchange_and_wait(std::move(request));
+  if (!answer) return pass(answer);
+  const HttpOutcome outcome{answer->status, answer->header("content-type"),
+                            answer->header("retry-after"), answer->body};
+  auto verdict = read_verdict(settings_, false, outcome, clock_.wall());
+  if (!verdict) return pass(verdict);
+  if (std::string_view(answer->body).starts_with("\xFF\xFE")) return utf8_from_utf16(answer->body);
+  return std::move(answer->body);
+}
+
+}  // namespace greengate::adapters
