@@ -1,0 +1,435 @@
+#include "agent/agent.h"
+
+#include "agent/keys.h"
+#include "core/random.h"
+#include "greengate/v1/report.pb.h"
+
+#include <malloc.h>
+#include <sys/inotify.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+namespace greengate::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int events_at_once = 256;                  // from the link, before anything else gets its turn
+constexpr milliseconds disk_patience{10'000};        // after the outbox failed
+constexpr milliseconds first_names_patience{15'000};
+
+ConversationConfig conversation_config(const AgentConfig& config, Outbox& outbox, const MachineNames& names) {
+  ConversationConfig made;
+  made.endpoints = config.endpoints.size();
+  made.enrolled = !outbox.fact(Fact::agent_id).empty();
+  made.token = enrolment_token(config);
+  made.agent_version = agent_version();
+  made.host_name = names.host_name;
+  made.fqdn = names.fqdn;
+  made.operating_system = names.operating_system;
+  made.incarnation = outbox.incarnation();
+  made.reconnect = {config.reconnect_min, config.reconnect_max};
+  made.seed = random_u64();
+  return made;
+}
+
+ScheduleConfig schedule_config(const AgentConfig& config) {
+  ScheduleConfig made;
+  made.heartbeat_interval = config.heartbeat_interval;
+  made.inventory_interval = config.inventory_interval;
+  made.seed = random_u64();
+  return made;
+}
+
+CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable, Outbox& outbox) {
+  CollectionRunnerConfig made;
+  made.command = {executable, "collect", "--command-patience-ms", std::to_string(config.command_patience.count()),
+                  "--installed-at-ms", std::to_string(outbox.number(Fact::installed_at_ms))};
+  if (!config.may_run_commands) made.command.emplace_back("--no-commands");
+  made.patience = config.collection_patience;
+  return made;
+}
+
+adapters::DealerLinkConfig link_config(const AgentConfig& config, const adapters::CurvePair& keys) {
+  adapters::DealerLinkConfig made;
+  made.public_key = keys.public_key;
+  made.secret_key = keys.secret_key;
+  made.gateway_key = config.gateway_key;
+  return made;
+}
+
+std::string os_release_name() {
+  for (const char* path : {"/etc/os-release", "/usr/lib/os-release"}) {
+    std::ifstream file(path);
+    std::string line;
+    for (int lines = 0; lines < 100 && std::getline(file, line); ++lines) {
+      constexpr std::string_view label = "PRETTY_NAME=";
+      if (!line.starts_with(label)) continue;
+      std::string name = line.substr(label.size());
+      if (name.size() >= 2 && (name.front() == '"' || name.front() == '\'')) name = name.substr(1, name.size() - 2);
+      return name;
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string agent_version() { return "greengate-agent " GREENGATE_VERSION; }
+
+MachineNames machine_names() {
+  utsname system{};
+  uname(&system);
+  MachineNames names;
+  names.fqdn = system.nodename;
+  names.host_name = names.fqdn.substr(0, names.fqdn.find('.'));
+  names.operating_system = os_release_name();
+  if (names.operating_system.empty()) names.operating_system = std::string(system.sysname) + " " + system.release;
+  return names;
+}
+
+Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string executable, const Clock& clock) {
+  std::error_code failed;
+  if (!std::filesystem::exists(config.state_directory, failed)) {
+    std::filesystem::create_directories(config.state_directory, failed);
+    if (!failed) std::filesystem::permissions(config.state_directory, std::filesystem::perms::owner_all, failed);
+    if (failed) {
+      return fail(Remedy::reject, "agent.state_directory",
+                  "agent.state_directory " + config.state_directory + " cannot be made: " + failed.message() + ".");
+    }
+  }
+  auto keys = load_or_make_keys(config.keys_file());
+  if (!keys) return pass(keys);
+  OutboxConfig outbox_config;
+  outbox_config.path = config.outbox_file();
+  outbox_config.bytes_max = config.outbox_bytes_max;
+  auto outbox = Outbox::open(std::move(outbox_config), clock);
+  if (!outbox) return pass(outbox);
+  return std::unique_ptr<Agent>(
+      new Agent(std::move(config), std::move(executable), std::move(*keys), std::move(*outbox), clock));
+}
+
+Agent::Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox,
+             const Clock& clock)
+    : config_(std::move(config)),
+      clock_(clock),
+      outbox_(std::move(outbox)),
+      names_(machine_names()),
+      conversation_(conversation_config(config_, *outbox_, names_), clock),
+      schedule_(schedule_config(config_), outbox_->number(Fact::last_discovery_ms), outbox_->number(Fact::last_inventory_ms), clock),
+      runner_(runner_config(config_, executable, *outbox_), clock),
+      link_(link_config(config_, keys)),
+      watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
+  // Only another process closes the file after writing: our own handle stays open.
+  if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
+    log_.warn("outbox is not watched", kv("consequence", "what send-state puts waits for the next report"));
+  }
+  if (!outbox_->set_aside().empty()) {
+    log_.error("damaged outbox set aside", kv("file", outbox_->set_aside()));
+  }
+  conversation_.given(outbox_->last_sequence());
+}
+
+Agent::~Agent() {
+  if (watch_ >= 0) close(watch_);
+}
+
+void Agent::run(int stop_fd) {
+  tell_start();
+  // The very first Enrol and Hello should carry the full name, which only a discovery finds out.
+  const std::string known = outbox_->fact(Fact::fqdn);
+  converse_from_ = clock_.steady() + (known.empty() ? first_names_patience : milliseconds(0));
+  if (!known.empty()) conversation_.set_fqdn(known);
+  while (!stopping_) turn(stop_fd, SteadyTime::max());
+  log_.info("stopping", kv("reports_waiting", outbox_->count().reports));
+}
+
+Result<EnrolmentEnded> Agent::enrol(int stop_fd, milliseconds patience) {
+  collecting_ = false;
+  converse_from_ = clock_.steady();
+  const SteadyTime until = clock_.steady() + patience;
+  while (!stopping_ && clock_.steady() < until && !enrolment_ && !conversation_.publishing()) turn(stop_fd, until);
+  if (enrolment_) return *enrolment_;
+  if (conversation_.publishing()) {
+    return EnrolmentEnded{v1::ENROL_STATE_ACTIVE, outbox_->fact(Fact::agent_id), "", "It was enrolled before."};
+  }
+  return fail(Remedy::retry, "enrol.no_answer",
+              "No gateway answered: " + (told_.empty() ? std::string("not connected") : told_) + ".");
+}
+
+void Agent::turn(int stop_fd, SteadyTime until) {
+  if (!conversing_ && clock_.steady() >= converse_from_) {
+    conversing_ = true;
+    conversation_.start();
+  }
+  conversation_.tick();
+  carry_out();
+  publish_what_waits();
+  collect_what_is_due();
+
+  SteadyTime due = std::min({until, conversation_.next_due(), runner_.next_due()});
+  if (!conversing_) due = std::min(due, converse_from_);
+  if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
+  if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
+  const auto now = clock_.steady();
+  // A minute at most: the wait is measured on a clock that stands still while the machine sleeps. Rounded up, or we would turn idly.
+  const auto patience = due <= now ? milliseconds(0)
+                                   : std::min<milliseconds>(std::chrono::ceil<milliseconds>(due - now), std::chrono::minutes(1));
+  const std::array<int, 3> others{stop_fd, watch_, runner_.fd()};
+  std::vector<int> present;
+  for (const int fd : others) {
+    if (fd >= 0) present.push_back(fd);
+  }
+  const std::vector<bool> readable = link_.wait(present, patience);
+  for (std::size_t i = 0; i < present.size(); ++i) {
+    if (!readable[i]) continue;
+    if (present[i] == stop_fd) stopping_ = true;
+    if (present[i] == watch_) {
+      std::array<char, 4096> events{};
+      while (read(watch_, events.data(), events.size()) > 0) look_ = true;
+      conversation_.given(outbox_->last_sequence());
+    }
+  }
+  hear_link();
+  if (auto finished = runner_.poll()) keep_collected(std::move(*finished));
+}
+
+void Agent::hear_link() {
+  for (int i = 0; i < events_at_once; ++i) {
+    auto event = link_.next();
+    if (!event) return;
+    switch (event->kind) {
+      case adapters::LinkEvent::Kind::connected: conversation_.connected(); break;
+      case adapters::LinkEvent::Kind::lost: conversation_.connection_lost(event->error); break;
+      case adapters::LinkEvent::Kind::frame: {
+        v1::Frame frame;
+        if (frame.ParseFromString(event->frame)) {
+          conversation_.received(frame);
+        } else {
+          log_.warn("frame from the gateway is no frame", kv("bytes", event->frame.size()));
+        }
+      }
+    }
+    carry_out();
+  }
+}
+
+void Agent::carry_out() {
+  for (;;) {
+    const std::vector<Decision> decisions = conversation_.take_decisions();
+    if (decisions.empty()) return;
+    for (const Decision& decision : decisions) std::visit([this](const auto& what) { act(what); }, decision);
+  }
+}
+
+void Agent::publish_what_waits() {
+  while (look_ && clock_.steady() >= disk_pause_) {
+    const auto wanted = conversation_.wanted();
+    if (!wanted) return;
+    auto reports = outbox_->next(wanted->after, wanted->count_max, wanted->bytes_max);
+    if (!reports) {
+      log_.error("outbox cannot be read", kv("code", reports.error().code), kv("message", reports.error().message));
+      disk_pause_ = clock_.steady() + disk_patience;
+      return;
+    }
+    look_ = !reports->empty();
+    if (look_ && !conversation_.publish(std::move(*reports))) return;
+    carry_out();
+  }
+}
+
+// ---- collections ------------------------------------------------------------------------------------------------------------------
+
+void Agent::collect_what_is_due() {
+  if (!collecting_ || runner_.running()) return;
+  // Discovery first: it is small, and says who the inventory is about.
+  for (const Collection what : {Collection::discovery, Collection::inventory}) {
+    if (!schedule_.due(what)) continue;
+    auto started = runner_.start(what);
+    if (started) return;
+    schedule_.failed(what);
+    log_.error("collection not started", kv("code", started.error().code), kv("message", started.error().message));
+  }
+}
+
+void Agent::keep_collected(CollectionRunner::Finished finished) {
+  const bool is_inventory = finished.what == Collection::inventory;
+  if (!finished.body) {
+    schedule_.failed(finished.what);
+    log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"), kv("code", finished.body.error().code),
+               kv("message", finished.body.error().message));
+    return;
+  }
+  if (!is_inventory) {
+    v1::Discovery discovery;
+    if (discovery.ParseFromString(*finished.body) && !discovery.fqdn().empty()) {
+      conversation_.set_fqdn(discovery.fqdn());
+      remember(Fact::fqdn, discovery.fqdn());
+    }
+    converse_from_ = clock_.steady();
+  }
+  const auto [lane, kind] = is_inventory ? std::pair(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY)
+                                         : std::pair(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY);
+  if (!keep(lane, kind, *finished.body)) {
+    schedule_.failed(finished.what);
+    return;
+  }
+  schedule_.finished(finished.what);
+  remember(is_inventory ? Fact::last_inventory_ms : Fact::last_discovery_ms, std::to_string(to_millis(clock_.wall())));
+  log_.info("collected", kv("what", is_inventory ? "inventory" : "discovery"), kv("bytes", finished.body->size()),
+            kv("took_ms", finished.took));
+  if (is_inventory) {
+    keep_state(config_.inventory_topic_type, "greengate:hardware-inventory", config_.inventory_state_id, {});
+  }
+  finished.body = std::string();
+  malloc_trim(0);
+}
+
+bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
+  auto kept = outbox_->put(lane, kind, body, to_millis(clock_.wall()), 0);
+  if (!kept) {
+    log_.error("report not kept", kv("code", kept.error().code), kv("message", kept.error().message), kv("bytes", body.size()));
+    return false;
+  }
+  conversation_.given(*kept);
+  look_ = true;
+  return true;
+}
+
+void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
+                       std::vector<std::string> parameters) {
+  if (topic_type == 0) return;
+  v1::StateMessages messages;
+  v1::StateMessage& message = *messages.add_messages();
+  message.set_time_ms(to_millis(clock_.wall()));
+  message.set_topic_type(topic_type);
+  message.set_topic_id(topic_id);
+  message.set_state_id(state_id);
+  for (std::string& parameter : parameters) message.add_parameters(std::move(parameter));
+  keep(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString());
+}
+
+// Once for each version: the site learns that the agent was installed or has changed.
+void Agent::tell_start() {
+  log_.info("started", kv("version", GREENGATE_VERSION), kv("incarnation", outbox_->incarnation()),
+            kv("reports_waiting", outbox_->count().reports));
+  if (outbox_->fact(Fact::started_version) == GREENGATE_VERSION) return;
+  keep_state(config_.started_topic_type, "greengate:agent", config_.started_state_id, {GREENGATE_VERSION});
+  schedule_.wanted(Collection::discovery);
+  remember(Fact::started_version, GREENGATE_VERSION);
+}
+
+void Agent::remember(Fact which, const std::string& value) {
+  if (auto kept = outbox_->remember(which, value); !kept) {
+    log_.error("outbox cannot be written", kv("code", kept.error().code), kv("message", kept.error().message));
+  }
+}
+
+// ---- decisions --------------------------------------------------------------------------------------------------------------------
+
+void Agent::act(const OpenLink& open) {
+  if (auto opened = link_.open(config_.endpoints[open.endpoint]); !opened) conversation_.connection_lost(opened.error());
+}
+
+void Agent::act(const CloseLink&) {
+  link_.close();
+  malloc_trim(0);
+}
+
+void Agent::act(const SendFrame& send) {
+  if (!link_.is_open()) return;  // lost in the same round; what mattered is sent again
+  auto sent = link_.send(send.frame.SerializeAsString());
+  if (!sent) return conversation_.connection_lost(sent.error());
+  const std::int64_t now = to_millis(clock_.wall());
+  for (const v1::Report& report : send.frame.publish().reports()) outbox_->note_sent(report.sequence(), now);
+}
+
+void Agent::act(const ReportsStored& reports) {
+  look_ = true;
+  const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
+  if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
+    // The copies stay and go out again; the gateway knows them and says so.
+    log_.error("receipt not kept", kv("code", kept.error().code), kv("message", kept.error().message));
+  }
+}
+
+void Agent::act(const ReportsSettled& reports) {
+  look_ = true;
+  const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
+  if (reports.status == "rejected") {
+    log_.error("report rejected", kv("first_sequence", reports.first), kv("last_sequence", reports.last), kv("code", reports.code),
+               kv("message", reports.message));
+  }
+  if (auto kept = outbox_->settled(reports.first, reports.last, reports.status, reports.code, reports.message, at); !kept) {
+    log_.error("receipt not kept", kv("code", kept.error().code), kv("message", kept.error().message));
+    disk_pause_ = clock_.steady() + disk_patience;
+  }
+}
+
+void Agent::act(const RunTask& task) {
+  log_.info("task from the site", kv("task", v1::Task_Name(task.task)));
+  // Machine policy asks for a heartbeat; the gateway asks the site for the policy itself.
+  schedule_.wanted(task.task == v1::TASK_HARDWARE_INVENTORY ? Collection::inventory : Collection::discovery);
+}
+
+void Agent::act(const SendFullState& wanted) {
+  log_.info("full state wanted", kv("reason", wanted.reason));
+  // What waits already answers the wish.
+  if (!outbox_->has_waiting(v1::KIND_DISCOVERY)) schedule_.wanted(Collection::discovery);
+  if (!outbox_->has_waiting(v1::KIND_HARDWARE_INVENTORY)) schedule_.wanted(Collection::inventory);
+}
+
+void Agent::act(const Welcomed& welcomed) {
+  look_ = true;
+  if (!welcomed.agent_id.empty()) remember(Fact::agent_id, welcomed.agent_id);
+  schedule_.welcomed(milliseconds(welcomed.welcome.report_slot_ms()), std::chrono::seconds(welcomed.welcome.heartbeat_interval_s()),
+                     std::chrono::seconds(welcomed.welcome.inventory_interval_s()));
+}
+
+void Agent::act(const RenewIncarnation&) {
+  if (auto renewed = outbox_->begin_new_incarnation(); !renewed) {
+    log_.error("outbox cannot be written", kv("code", renewed.error().code), kv("message", renewed.error().message));
+    return;
+  }
+  conversation_.renewed(outbox_->incarnation());
+  conversation_.given(outbox_->last_sequence());
+  log_.warn("outbox was an old copy", kv("new_incarnation", outbox_->incarnation()));
+}
+
+void Agent::act(const StateChanged& change) {
+  const std::string told = change.code.empty() ? change.state : change.state + " (" + change.code + ") " + change.message;
+  const bool step = change.state == "connecting" || change.state == "greeting" || change.state == "enrolling";
+  if (step) {
+    log_.debug("link", kv("state", change.state));
+    return;
+  }
+  if (told == told_) return;
+  told_ = told;
+  if (change.code.empty()) {
+    log_.info("link", kv("state", change.state));
+  } else {
+    log_.warn("link", kv("state", change.state), kv("code", change.code), kv("message", change.message));
+  }
+  remember(Fact::link_state, change.state);
+  remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
+  remember(Fact::link_since_ms, std::to_string(to_millis(clock_.wall())));
+}
+
+void Agent::act(const EnrolmentEnded& ended) {
+  if (ended.state == v1::ENROL_STATE_ACTIVE) {
+    remember(Fact::agent_id, ended.agent_id);
+    log_.info("enrolled", kv("agent_id", ended.agent_id));
+  } else if (ended.state == v1::ENROL_STATE_REFUSED) {
+    log_.error("enrolment refused", kv("code", ended.code), kv("message", ended.message));
+  } else if (!enrolment_ || enrolment_->state != ended.state) {
+    log_.info("enrolment waits for an operator", kv("agent_id", ended.agent_id), kv("message", ended.message));
+  }
+  enrolment_ = ended;
+}
+
+}  // namespace greengate::agent

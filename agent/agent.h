@@ -1,0 +1,88 @@
+#pragma once
+
+#include "adapters/agents/dealer_link.h"
+#include "agent/config.h"
+#include "agent/conversation.h"
+#include "agent/outbox.h"
+#include "agent/schedule.h"
+#include "agent/tasks.h"
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <memory>
+#include <string>
+
+namespace greengate::agent {
+
+/// The name and number people see, also in Hello: "greengate-agent 0.1.0".
+std::string agent_version();
+
+/// What Hello says about this machine without asking the network.
+struct MachineNames {
+  std::string host_name, fqdn, operating_system;
+};
+MachineNames machine_names();
+
+/// The agent at work: one thread, one loop over the link, the collection in hand, the outbox's other writers and the time.
+///
+/// Promise   Collections are in the outbox before anything is said of them; what the outbox holds is published until it is stored.
+/// Threads   One (libzmq has its own).
+class Agent {
+ public:
+  /// `executable`: this program, which is also its own collector. Makes keys and outbox where there are none.
+  static Result<std::unique_ptr<Agent>> make(AgentConfig config, std::string executable, const Clock& clock);
+
+  /// Works until `stop_fd` is readable.
+  void run(int stop_fd);
+  /// For `enrol`: works until the gateway has answered the Enrol, or `patience` is over.
+  Result<EnrolmentEnded> enrol(int stop_fd, std::chrono::milliseconds patience);
+
+  ~Agent();
+
+ private:
+  Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox, const Clock& clock);
+  void turn(int stop_fd, SteadyTime until);
+  void carry_out();
+  void publish_what_waits();
+  void hear_link();
+  void collect_what_is_due();
+  void keep_collected(CollectionRunner::Finished finished);
+  bool keep(v1::Lane lane, v1::Kind kind, const std::string& body);
+  void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id, std::vector<std::string> parameters);
+  void tell_start();
+  void remember(Fact which, const std::string& value);
+
+  // What a Decision asks for
+  void act(const OpenLink& open);
+  void act(const CloseLink&);
+  void act(const SendFrame& send);
+  void act(const ReportsStored& reports);
+  void act(const ReportsSettled& reports);
+  void act(const RunTask& task);
+  void act(const SendFullState& wanted);
+  void act(const Welcomed& welcomed);
+  void act(const RenewIncarnation&);
+  void act(const StateChanged& change);
+  void act(const EnrolmentEnded& ended);
+
+  AgentConfig config_;
+  const Clock& clock_;
+  Log log_{"agent"};
+  std::unique_ptr<Outbox> outbox_;
+  MachineNames names_;
+  Conversation conversation_;
+  Schedule schedule_;
+  CollectionRunner runner_;
+  adapters::DealerLink link_;
+  int watch_ = -1;            // inotify: another process put something into the outbox
+  bool stopping_ = false;
+  bool look_ = true;          // the outbox may have something to publish
+  bool conversing_ = false;
+  bool collecting_ = true;    // off for `enrol`
+  SteadyTime converse_from_{};  // the first time, Hello waits a little for the first discovery's names
+  SteadyTime disk_pause_{};   // after the outbox failed
+  std::string told_;          // the link state last logged
+  std::optional<EnrolmentEnded> enrolment_;
+};
+
+}  // namespace greengate::agent

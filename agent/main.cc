@@ -1,0 +1,275 @@
+// greengate-agent: one command a function, main() only says which.
+#include "agent/agent.h"
+#include "agent/collectors/collectors.h"
+#include "agent/config.h"
+#include "agent/inventory_view.h"
+#include "agent/status.h"
+#include "core/log.h"
+
+#include <CLI/CLI.hpp>
+#include <malloc.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <optional>
+
+namespace greengate::agent {
+namespace {
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+constexpr int exit_config = 78;
+
+struct Options {
+  std::string config_file = "/etc/greengate/greengate-agent.toml";
+  bool check_config = false;
+
+  bool json = false;
+  bool full = false;
+  std::string class_name;
+
+  // enrol
+  std::string token, token_file, gateway, gateway_key, state_directory;
+  std::uint32_t patience_s = 30;
+
+  // send-state
+  std::uint32_t topic_type = 0, state_id = 0, criticality = 0;
+  std::string topic_id, details;
+  std::vector<std::string> parameters;
+  std::uint32_t ttl_s = 0;
+
+  // collect, the agent's own helper
+  std::string what;
+  bool no_commands = false;
+  std::int64_t command_patience_ms = 10'000;
+  std::int64_t installed_at_ms = 0;
+
+  std::uint32_t count = 20;
+};
+
+int complain(const Error& error) {
+  std::cerr << "greengate-agent: " << error.message << " (" << error.code << ")\n";
+  return exit_failed;
+}
+
+std::optional<AgentConfig> config_or_complaints(const Options& options) {
+  LoadedConfig loaded = load_config(options.config_file);
+  for (const std::string& problem : loaded.problems) std::cerr << problem << '\n';
+  if (!loaded.problems.empty()) return std::nullopt;
+  set_log_level(loaded.config.log_level);
+  return std::move(loaded.config);
+}
+
+std::string own_executable() {
+  std::error_code failed;
+  const auto path = std::filesystem::read_symlink("/proc/self/exe", failed);
+  return failed ? "/proc/self/exe" : path.string();
+}
+
+// Before any thread: the signals that end us are read from a descriptor instead.
+int stop_descriptor() {
+  sigset_t stops;
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGTERM);
+  sigaddset(&stops, SIGINT);
+  sigprocmask(SIG_BLOCK, &stops, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return signalfd(-1, &stops, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int run(const Options& options) {
+  auto config = config_or_complaints(options);
+  if (!config) return exit_config;
+  const int stop_fd = stop_descriptor();
+  const SystemClock clock;
+  auto agent = Agent::make(std::move(*config), own_executable(), clock);
+  if (!agent) return complain(agent.error());
+  malloc_trim(0);
+  (*agent)->run(stop_fd);
+  return 0;
+}
+
+int enrol(const Options& options) {
+  AgentConfig config;
+  if (options.gateway.empty()) {
+    auto loaded = config_or_complaints(options);
+    if (!loaded) return exit_config;
+    config = std::move(*loaded);
+  } else {
+    std::string text = "gateway.endpoints = [\"" + options.gateway + "\"]\ngateway.key = \"" + options.gateway_key + "\"\n";
+    LoadedConfig loaded = load_config_text(text, "command line");
+    for (const std::string& problem : loaded.problems) std::cerr << problem << '\n';
+    if (!loaded.problems.empty()) return exit_usage;
+    config = std::move(loaded.config);
+  }
+  if (!options.token.empty() || !options.token_file.empty()) {
+    config.token = options.token;
+    config.token_file = options.token_file;
+  }
+  if (!options.state_directory.empty()) config.state_directory = options.state_directory;
+  set_log_level(LogLevel::error);
+  const int stop_fd = stop_descriptor();
+  const SystemClock clock;
+  auto agent = Agent::make(std::move(config), own_executable(), clock);
+  if (!agent) return complain(agent.error());
+  const auto ended = (*agent)->enrol(stop_fd, std::chrono::seconds(options.patience_s));
+  if (!ended) return complain(ended.error());
+  switch (ended->state) {
+    case v1::ENROL_STATE_ACTIVE:
+      std::cout << "Enrolled as " << ended->agent_id << ".\n";
+      return 0;
+    case v1::ENROL_STATE_PENDING:
+      std::cout << "Known as " << ended->agent_id << ", and waiting for an operator's approval.\n";
+      return 0;
+    default:
+      std::cout << "Refused: " << ended->message << " (" << ended->code << ")\n";
+      return exit_failed;
+  }
+}
+
+int inventory(const Options& options) {
+  const SystemClock clock;
+  MachineView view;
+  view.may_run_commands = !options.no_commands;
+  const v1::Discovery discovery = [&] {
+    v1::Discovery found = collect_discovery(view, clock);
+    found.set_agent_version(agent_version());
+    return found;
+  }();
+  const v1::HardwareInventory found = collect_hardware_inventory(view, clock);
+  InventoryViewOptions shown;
+  shown.full = options.full;
+  shown.class_name = options.class_name;
+  std::cout << (options.json ? inventory_json(found, discovery, shown) : inventory_table(found, discovery, shown));
+  return std::cout.flush() ? 0 : exit_failed;
+}
+
+int collect(const Options& options) {
+  const SystemClock clock;
+  MachineView view;
+  view.may_run_commands = !options.no_commands;
+  view.command_patience = std::chrono::milliseconds(options.command_patience_ms);
+  std::string body;
+  if (options.what == "discovery") {
+    v1::Discovery discovery = collect_discovery(view, clock);
+    discovery.set_agent_version(agent_version());
+    discovery.set_installed_at_ms(options.installed_at_ms);
+    body = discovery.SerializeAsString();
+  } else {
+    body = collect_hardware_inventory(view, clock).SerializeAsString();
+  }
+  const bool written = std::fwrite(body.data(), 1, body.size(), stdout) == body.size() && std::fflush(stdout) == 0;
+  return written ? 0 : exit_failed;
+}
+
+int status(const Options& options) {
+  auto config = config_or_complaints(options);
+  if (!config) return exit_config;
+  const SystemClock clock;
+  auto outbox = Outbox::open_to_read({config->outbox_file()}, clock);
+  if (!outbox) return complain(outbox.error());
+  std::cout << (options.json ? status_json(**outbox, options.count) : status_text(**outbox, options.count));
+  return std::cout.flush() ? 0 : exit_failed;
+}
+
+int send_state(const Options& options) {
+  auto config = config_or_complaints(options);
+  if (!config) return exit_config;
+  const SystemClock clock;
+  OutboxConfig outbox_config;
+  outbox_config.path = config->outbox_file();
+  outbox_config.bytes_max = config->outbox_bytes_max;
+  auto outbox = Outbox::open(std::move(outbox_config), clock);
+  if (!outbox) return complain(outbox.error());
+  v1::StateMessages messages;
+  v1::StateMessage& message = *messages.add_messages();
+  message.set_time_ms(to_millis(clock.wall()));
+  message.set_topic_type(options.topic_type);
+  message.set_topic_id(options.topic_id);
+  message.set_state_id(options.state_id);
+  message.set_criticality(options.criticality);
+  message.set_details(options.details);
+  for (const std::string& parameter : options.parameters) message.add_parameters(parameter);
+  const auto kept = (*outbox)->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString(),
+                                   to_millis(clock.wall()), options.ttl_s);
+  if (!kept) return complain(kept.error());
+  std::cout << "Kept as report " << *kept << "; `greengate-agent status` tells what becomes of it.\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace greengate::agent
+
+int main(int argc, char** argv) {
+  using namespace greengate::agent;
+  // One arena and eager trimming: the agent is idle nearly always, and then its memory should be the machine's.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_TRIM_THRESHOLD, 64 << 10);
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
+
+  Options options;
+  CLI::App app("Reports this machine to a Configuration Manager site through a Greengate gateway.", "greengate-agent");
+  app.set_version_flag("--version", agent_version());
+  app.add_option("--config", options.config_file, "The configuration file")->capture_default_str();
+  app.add_flag("--check-config", options.check_config, "Read the configuration, name every mistake, and end");
+  app.require_subcommand(0, 1);
+
+  app.add_subcommand("run", "Work until told to stop (this is the default)");
+
+  CLI::App* inventory_command = app.add_subcommand("inventory", "Show what would be reported; no network, nothing is sent");
+  inventory_command->add_flag("--json", options.json, "As JSON");
+  inventory_command->add_flag("--full", options.full, "Every instance and every property");
+  inventory_command->add_option("--class", options.class_name, "Only this class, such as Win32_BIOS");
+  inventory_command->add_flag("--no-commands", options.no_commands, "Read files only, run no commands");
+
+  CLI::App* enrol_command = app.add_subcommand("enrol", "Make a key, ask the gateway to take this machine, and say what it answered");
+  enrol_command->add_option("--token", options.token, "An enrolment token; without one an operator must approve");
+  enrol_command->add_option("--token-file", options.token_file, "A file whose first line is the token");
+  CLI::Option* gateway = enrol_command->add_option("--gateway", options.gateway, "tcp://host:port, instead of the configuration file");
+  CLI::Option* key = enrol_command->add_option("--gateway-key", options.gateway_key, "The gateway's public key");
+  gateway->needs(key);
+  key->needs(gateway);
+  enrol_command->add_option("--state-directory", options.state_directory, "Where key and outbox are kept");
+  enrol_command->add_option("--patience", options.patience_s, "Seconds to wait for an answer")->capture_default_str();
+
+  CLI::App* status_command = app.add_subcommand("status", "What waits, what was sent, and what became of it");
+  status_command->add_flag("--json", options.json, "As JSON");
+  status_command->add_option("--count", options.count, "How many reports to list")->capture_default_str()->check(CLI::Range(0, 1000));
+
+  CLI::App* state_command = app.add_subcommand("send-state", "Put a state message in the outbox, also while the agent runs");
+  state_command->add_option("--topic-type", options.topic_type, "The site's number for the topic, such as 501")->required();
+  state_command->add_option("--topic-id", options.topic_id, "What it is about")->required()->check(CLI::Validator(
+      [](std::string& text) { return text.size() <= 1024 ? std::string() : std::string("is longer than 1024 characters"); }, "TEXT"));
+  state_command->add_option("--state", options.state_id, "The state's number")->required();
+  state_command->add_option("--param", options.parameters, "A parameter; may be given several times")->expected(0, 64);
+  state_command->add_option("--criticality", options.criticality, "0 if left out");
+  state_command->add_option("--details", options.details, "Free text");
+  state_command->add_option("--ttl", options.ttl_s, "Seconds after which it need not be delivered; 0: never");
+
+  // The agent runs itself with this to collect in a process of its own.
+  CLI::App* collect_command = app.add_subcommand("collect", "")->group("");
+  collect_command->add_option("what", options.what)->required()->check(CLI::IsMember({"discovery", "inventory"}));
+  collect_command->add_option("--command-patience-ms", options.command_patience_ms);
+  collect_command->add_option("--installed-at-ms", options.installed_at_ms);
+  collect_command->add_flag("--no-commands", options.no_commands);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : exit_usage;
+  }
+  if (options.check_config) {
+    if (!config_or_complaints(options)) return exit_config;
+    std::cout << options.config_file << " is fine.\n";
+    return 0;
+  }
+  if (*inventory_command) return inventory(options);
+  if (*collect_command) return collect(options);
+  if (*enrol_command) return enrol(options);
+  if (*status_command) return status(options);
+  if (*state_command) return send_state(options);
+  return run(options);
+}
