@@ -175,8 +175,8 @@ AdminReply Admin::status() const {
       {"started_at_ms", to_millis(started_)},
       {"now_ms", to_millis(now)},
       {"roles", roles},
-      {"agent_endpoint", house_.agent_endpoint},
-      {"gateway_key", house_.gateway_key},
+      {"agent_endpoint", house_.agent_endpoint()},
+      {"gateway_key", house_.gateway_key()},
       {"agents", json::object{{"active", active}, {"pending", pending}, {"revoked", revoked}, {"connected", connected},
                               {"ready_at_site", ready}}},
       {"queue", json::object{{"waiting", queue.waiting}, {"waiting_bytes", queue.waiting_bytes}, {"leased", queue.leased},
@@ -304,8 +304,8 @@ AdminReply Admin::create_token(const std::string& body) {
   if (auto added = devices_.add_token(token); !added) return problem(added.error());
   // The only time the secret is seen: what is kept is its hash.
   return ok(json::object{{"id", token.id}, {"token", secret.secret}, {"uses_max", token.uses_max},
-                         {"expires_at_ms", to_millis(token.expires_at)}, {"agent_endpoint", house_.agent_endpoint},
-                         {"gateway_key", house_.gateway_key}});
+                         {"expires_at_ms", to_millis(token.expires_at)}, {"agent_endpoint", house_.agent_endpoint()},
+                         {"gateway_key", house_.gateway_key()}});
 }
 
 AdminReply Admin::revoke_token(const std::string& id) {

@@ -45,8 +45,8 @@ class Admin {
     std::function<std::vector<workers::MpHealth>()> management_points;
     std::function<PushCounts()> pushes;
     std::function<void(const AgentId&, store::DeviceState)> state_changed;
-    std::string agent_endpoint;    ///< Where agents connect.
-    std::string gateway_key;       ///< The public key they pin.
+    std::function<std::string()> agent_endpoint;  ///< Where agents connect.
+    std::function<std::string()> gateway_key;     ///< The public key they pin.
   };
 
   Admin(store::DeviceRegistry& devices, store::ReportQueue& reports, const Clock& clock, House house);

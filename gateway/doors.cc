@@ -18,9 +18,11 @@ namespace {
 
 // Parameters are values: a coroutine outlives its caller's references.
 asio::awaitable<HttpReply> ask_admin(asio::thread_pool::executor_type thread, Admin* admin, HttpCall call) {
+  const auto net = co_await asio::this_coro::executor;
   AdminCall question{call.method, call.target, std::move(call.body)};
-  co_await asio::dispatch(asio::bind_executor(thread, asio::use_awaitable));
+  co_await asio::post(asio::bind_executor(thread, asio::use_awaitable));
   AdminReply answer = admin->answer(question);
+  co_await asio::post(asio::bind_executor(net, asio::use_awaitable));  // the connection is the net thread's
   HttpReply reply(answer.status, "application/json", std::move(answer.json));
   co_return reply;
 }

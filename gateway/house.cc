@@ -1,0 +1,230 @@
+#include "gateway/house.h"
+
+#include "adapters/bgb/session_pool.h"
+#include "adapters/http/client.h"
+#include "core/lifecycle.h"
+#include "core/metrics.h"
+#include "core/random.h"
+#include "gateway/admin.h"
+#include "gateway/doors.h"
+#include "gateway/fan_out.h"
+#include "gateway/ingest.h"
+#include "gateway/mp_doors.h"
+#include "gateway/net_thread.h"
+#include "store/open_store.h"
+#include "store/sealer.h"
+#include "workers/courier.h"
+#include "workers/identities.h"
+#include "workers/key_pool.h"
+#include "workers/pool.h"
+#include "workers/site_errands.h"
+#include "workers/translator.h"
+
+#include "greengate/v1/frame.pb.h"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+
+namespace greengate::gateway {
+namespace {
+
+using std::chrono::milliseconds;
+
+// What became of a report, as its agent hears it.
+v1::Receipt receipt_of(const workers::ReportOutcome& outcome, WallTime now) {
+  v1::Receipt receipt;
+  receipt.set_incarnation(outcome.name.incarnation);
+  receipt.set_first_sequence(outcome.name.sequence);
+  receipt.set_last_sequence(outcome.name.sequence);
+  switch (outcome.outcome) {
+    case store::Outcome::delivered: receipt.set_status(v1::RECEIPT_STATUS_DELIVERED); break;
+    case store::Outcome::superseded: receipt.set_status(v1::RECEIPT_STATUS_SUPERSEDED); break;
+    case store::Outcome::expired: receipt.set_status(v1::RECEIPT_STATUS_EXPIRED); break;
+    case store::Outcome::buried: receipt.set_status(v1::RECEIPT_STATUS_REJECTED); break;
+  }
+  receipt.set_code(outcome.code);
+  receipt.set_message(outcome.message);
+  receipt.set_at_ms(to_millis(now));
+  return receipt;
+}
+
+// Tells fan-out and errands who came and went. A device enrolled by token becomes active without an operator: its first
+// Hello is the moment to bring it to the site.
+class Doorkeeper final : public PresenceListener {
+ public:
+  Doorkeeper(FanOut& fan_out, workers::SiteErrands& errands) : fan_out_(fan_out), errands_(errands) {}
+  void on_connected(const store::Device& device) override {
+    fan_out_.agent_connected(device.id);
+    if (device.site.state != store::IdentityState::ready) errands_.agent_active(device.id);
+  }
+  void on_disconnected(const AgentId& agent) override { fan_out_.agent_disconnected(agent); }
+
+ private:
+  FanOut& fan_out_;
+  workers::SiteErrands& errands_;
+};
+
+}  // namespace
+
+// Members are declared floor by floor, so destruction is the reverse.
+struct House::Rooms {
+  Rooms(const Config& given, const Clock& given_clock) : config(given), clock(given_clock) {}
+
+  const Config config;
+  const Clock& clock;
+  Metrics metrics;
+  std::unique_ptr<store::Store> store;
+  NetThread net;
+  std::unique_ptr<adapters::HttpClient> http;
+  std::unique_ptr<workers::Courier> courier;
+  std::unique_ptr<workers::Identities> identities;
+  std::unique_ptr<workers::KeyPool> keys;
+  std::unique_ptr<workers::Translator> translator;
+  std::unique_ptr<workers::SiteErrands> errands;
+  std::unique_ptr<workers::Pool> pool;
+  std::unique_ptr<FanOut> fan_out;
+  std::unique_ptr<Ticker> sweeper;
+  std::unique_ptr<adapters::SessionPool> sessions;
+  std::unique_ptr<Ingest> ingest;
+  std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<Admin> admin;
+  std::unique_ptr<Doors> doors;
+  std::unique_ptr<Lifecycle> lifecycle;
+
+  Result<void> build();
+  void connect();
+  Admin::House facts();
+  void state_changed(const AgentId& agent, store::DeviceState state);
+};
+
+Result<void> House::Rooms::build() {
+  auto opened = store::open_store(config.store, clock, metrics);
+  if (!opened) return pass(opened);
+  store = std::move(*opened);
+  store::ReportQueue& reports = store->reports();
+  store::DeviceRegistry& devices = store->devices();
+
+  auto sealer = store::Sealer::from_key_file(config.gateway.seal_key_file, true);
+  if (!sealer) return pass(sealer);
+  adapters::HttpClientConfig http_config;
+  http_config.ca_file = config.site.ca_file;
+  http_config.client_certificate_file = config.site.client_certificate_file;
+  http_config.client_key_file = config.site.client_key_file;
+  auto client = adapters::HttpClient::create(net.context(), http_config, metrics);
+  if (!client) return pass(client);
+  http = std::move(*client);
+  auto mp_doors = open_mp_doors(config.site, config.mp, *http, clock);
+  if (!mp_doors) return pass(mp_doors);
+
+  courier = std::make_unique<workers::Courier>(config.courier, std::move(*mp_doors), clock, metrics, random_u64());
+  identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max);
+  keys = std::make_unique<workers::KeyPool>(config.registration.keys_ready_max);
+  translator = std::make_unique<workers::Translator>(config.mp);
+  errands = std::make_unique<workers::SiteErrands>(config.registration, config.mp, devices, reports, *identities, *keys,
+                                                   *courier, clock, metrics,
+                                                   [this](const AgentId& agent) { fan_out->identity_ready(agent); });
+  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *courier, clock,
+                                         metrics, [this](const workers::ReportOutcome& outcome) {
+                                           // An agent that is away learns nothing new from a receipt it misses.
+                                           (void)ingest->send_receipt(outcome.name.agent, receipt_of(outcome, clock.wall()));
+                                         });
+  fan_out = std::make_unique<FanOut>(config.notifications, devices, clock, metrics);
+  sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
+  adapters::BgbConfig bgb = config.bgb;
+  bgb.enabled = bgb.enabled && config.has_role("notify");
+  sessions = std::make_unique<adapters::SessionPool>(
+      net.context(), bgb, clock, metrics,
+      [this](const AgentId& agent) -> Result<adapters::BgbIdentity> {
+        auto identity = identities->of(agent);
+        if (!identity) return pass(identity);
+        auto key = identity->key.pkcs8_der();
+        if (!key) return pass(key);
+        adapters::BgbIdentity as;
+        as.sms_id = identity->sms_id;
+        as.certificate_der = identity->certificate_der;
+        as.private_key_der = std::move(*key);
+        return as;
+      },
+      *fan_out);
+  ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
+  doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands);
+  admin = std::make_unique<Admin>(devices, reports, clock, facts());
+  doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics, [] { return true; });
+  connect();
+
+  // Downstream first: what the others pour into comes before them.
+  std::vector<Component*> order{store.get(), &net};
+  if (config.has_role("deliver")) order.insert(order.end(), {keys.get(), errands.get(), pool.get()});
+  order.insert(order.end(), {sessions.get(), sweeper.get()});
+  if (config.has_role("ingest")) order.push_back(ingest.get());
+  order.push_back(doors.get());
+  lifecycle = std::make_unique<Lifecycle>(std::move(order));
+  return {};
+}
+
+void House::Rooms::connect() {
+  fan_out->connect({
+      .send = [this](const AgentId& agent, const v1::Notification& push) { return ingest->send_notification(agent, push); },
+      .open_session = [this](const AgentId& agent) { sessions->open(agent); },
+      .close_session = [this](const AgentId& agent) { sessions->close(agent); },
+      .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
+                        bool success) { sessions->respond(agent, push_id, task_id, success); },
+      .ask_policy = [this](const AgentId& agent, milliseconds delay) { errands->ask_policy(agent, delay); },
+  });
+  ingest->listen(*doorkeeper);
+  ingest->on_task_result([this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); });
+}
+
+Admin::House House::Rooms::facts() {
+  Admin::House facts;
+  facts.roles = config.gateway.roles;
+  facts.connected = [this](const AgentId& agent) { return ingest->presence().connected(agent); };
+  facts.session = [this](const AgentId& agent) {
+    const auto view = sessions->view(agent);
+    if (!view) return std::string("none");
+    return view->last_error_code.empty() ? view->state : view->state + ", last failure " + view->last_error_code;
+  };
+  facts.sessions_online = [this] { return static_cast<std::uint64_t>(sessions->view().online); };
+  facts.management_points = [this] { return courier->health(); };
+  facts.pushes = [this] { return fan_out->counts(); };
+  facts.state_changed = [this](const AgentId& agent, store::DeviceState state) { state_changed(agent, state); };
+  facts.agent_endpoint = [this] { return ingest->endpoint(); };
+  facts.gateway_key = [this] { return ingest->public_key(); };
+  return facts;
+}
+
+void House::Rooms::state_changed(const AgentId& agent, store::DeviceState state) {
+  ingest->on_state_changed(agent);
+  if (state == store::DeviceState::active) errands->agent_active(agent);
+  if (state == store::DeviceState::revoked) {
+    errands->agent_gone(agent);
+    fan_out->identity_gone(agent);
+  }
+}
+
+House::House(std::unique_ptr<Rooms> rooms) : rooms_(std::move(rooms)) {}
+House::~House() = default;
+
+Result<std::unique_ptr<House>> House::build(const Config& config, const Clock& clock) {
+  auto rooms = std::make_unique<Rooms>(config, clock);
+  if (auto built = rooms->build(); !built) return pass(built);
+  return std::unique_ptr<House>(new House(std::move(rooms)));
+}
+
+Result<void> House::start() {
+  auto started = rooms_->lifecycle->start();
+  if (started) rooms_->doors->set_ready(true);
+  return started;
+}
+
+void House::shut_down(SteadyTime drain_until) { rooms_->lifecycle->shut_down(drain_until); }
+
+std::string House::addresses() const {
+  return boost::json::serialize(boost::json::object{
+      {"agent_endpoint", rooms_->ingest->endpoint()},
+      {"gateway_key", rooms_->ingest->public_key()},
+      {"admin_socket", rooms_->config.gateway.admin_socket},
+      {"observe_port", rooms_->doors->observe_port()}});
+}
+
+}  // namespace greengate::gateway
