@@ -227,6 +227,8 @@ std::vector<std::string> ConfigReader::problems() const {
   return lines;
 }
 
+std::set<std::string> ConfigReader::known_keys() const { return state_->known; }
+
 std::string duration_text(std::chrono::milliseconds value) {
   const std::int64_t millis = value.count();
   for (std::size_t i = std::size(duration_units); i-- > 0;) {

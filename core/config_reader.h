@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ class ConfigReader {
 
   /// Everything wrong, in file order where a line is known: "greengate.toml:12: delivery.url is …".
   std::vector<std::string> problems() const;
+  /// Every key somebody asked for.
+  std::set<std::string> known_keys() const;
 
  private:
   ConfigReader();

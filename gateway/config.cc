@@ -199,10 +199,8 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("notifications.waiting_max", fan_out.waiting_max);
 }
 
-LoadedConfig load(ConfigReader reader) {
-  LoadedConfig loaded;
-  Config& config = loaded.config;
-  Complaints problems;
+// Reads every key; the one list of them.
+void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_gateway(reader, config.gateway, problems);
   read_store(reader, config.store);
   config.agents.read(reader);
@@ -210,7 +208,13 @@ LoadedConfig load(ConfigReader reader) {
   read_delivery(reader, config.delivery, config.courier);
   read_registration(reader, config.registration);
   read_notifications(reader, config.bgb, config.notifications);
+}
 
+LoadedConfig load(ConfigReader reader) {
+  LoadedConfig loaded;
+  Config& config = loaded.config;
+  Complaints problems;
+  read_all(reader, config, problems);
   reader.add(std::move(problems));
   reader.add(config.store.problems());
   if (config.has_role("ingest")) reader.add(config.agents.problems());
@@ -241,6 +245,14 @@ LoadedConfig load_config(const std::string& path) { return load(ConfigReader::fr
 
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages) {
   return load(ConfigReader::from_text(text, name_in_messages));
+}
+
+std::set<std::string> config_keys() {
+  ConfigReader reader = ConfigReader::from_text("", "");
+  Config config;
+  Complaints problems;
+  read_all(reader, config, problems);
+  return reader.known_keys();
 }
 
 }  // namespace greengate::gateway

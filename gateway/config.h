@@ -12,7 +12,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace greengate::gateway {
@@ -63,5 +65,7 @@ struct LoadedConfig {
 /// Reads `path`; deploy/greengate.toml documents every key, and a test holds the two together.
 LoadedConfig load_config(const std::string& path);
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages);
+/// Every key that is read, such as "store.directory"; held against the shipped file by a test.
+std::set<std::string> config_keys();
 
 }  // namespace greengate::gateway

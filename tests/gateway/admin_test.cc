@@ -1,0 +1,158 @@
+#include "gateway/admin.h"
+
+#include "core/metrics.h"
+#include "gateway/enrolment_token.h"
+#include "store/open_store.h"
+#include "tests/support/manual_clock.h"
+
+#include <boost/json.hpp>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <future>
+
+namespace greengate::test {
+namespace {
+
+namespace json = boost::json;
+using gateway::Admin;
+
+class AdminTest : public ::testing::Test {
+ protected:
+  AdminTest() {
+    folder_ = std::filesystem::temp_directory_path() /
+              ("greengate-admin-" + std::to_string(getpid()) + ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    store::StoreConfig config;
+    config.directory = folder_.string();
+    store_ = std::move(store::open_store(config, clock_, metrics_).value());
+    EXPECT_TRUE(store_->start());
+    Admin::House house;
+    house.roles = {"ingest"};
+    house.connected = [](const AgentId&) { return true; };
+    house.session = [](const AgentId&) { return std::string("online"); };
+    house.sessions_online = [] { return std::uint64_t{1}; };
+    house.management_points = [] { return std::vector<workers::MpHealth>{}; };
+    house.pushes = [] { return gateway::PushCounts{}; };
+    house.state_changed = [this](const AgentId& agent, store::DeviceState) { changed_.push_back(agent.raw()); };
+    house.agent_endpoint = [] { return std::string("tcp://127.0.0.1:7443"); };
+    house.gateway_key = [] { return std::string("KEY"); };
+    admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
+  }
+  ~AdminTest() override {
+    store_->stop();
+    std::filesystem::remove_all(folder_);
+  }
+  AgentId enrol(const std::string& host, const std::string& key, const std::string& token_hash = {}) {
+    store::EnrolRequest request;
+    request.key = AgentKey(key + std::string(40 - key.size(), 'k'));
+    request.host_name = host;
+    request.token_hash = token_hash;
+    std::promise<Result<store::Device>> done;
+    store_->devices().enrol(request, [&](Result<store::Device> device) { done.set_value(std::move(device)); });
+    const auto device = done.get_future().get();
+    EXPECT_TRUE(device) << device.error().message;
+    return device ? device->id : AgentId();
+  }
+  json::value ask(unsigned status, const std::string& method, const std::string& target, const std::string& body = {}) {
+    const auto reply = admin_->answer({method, target, body});
+    EXPECT_EQ(reply.status, status) << reply.json;
+    return json::parse(reply.json);
+  }
+  static std::string code(const json::value& reply) { return std::string(reply.at("code").as_string()); }
+
+  std::filesystem::path folder_;
+  ManualClock clock_;
+  Metrics metrics_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Admin> admin_;
+  std::vector<std::string> changed_;
+};
+
+TEST_F(AdminTest, CountsAgentsByTheirState) {
+  const AgentId one = enrol("db01", "a");
+  enrol("web01", "b");
+  ask(200, "POST", "/v1/agents/" + one.raw() + "/approve");
+  const auto status = ask(200, "GET", "/v1/status");
+  EXPECT_EQ(status.at("agents").at("active").as_int64(), 1);
+  EXPECT_EQ(status.at("agents").at("pending").as_int64(), 1);
+  EXPECT_EQ(changed_, std::vector<std::string>{one.raw()});
+}
+
+TEST_F(AdminTest, FindsAnAgentByIdByItsBeginningAndByHostName) {
+  const AgentId agent = enrol("db 01/x", "a");
+  for (const std::string& name : {agent.raw(), agent.raw().substr(0, 6), std::string("db%2001%2Fx")}) {
+    EXPECT_EQ(ask(200, "GET", "/v1/agents/" + name).at("id").as_string(), agent.raw());
+  }
+}
+
+TEST_F(AdminTest, AsksWhichOneIsMeantWhenTwoHaveTheSameName) {
+  enrol("db01", "a");
+  enrol("db01", "b");
+  EXPECT_EQ(code(ask(409, "GET", "/v1/agents/db01")), "admin.ambiguous");
+}
+
+TEST_F(AdminTest, NeverLetsARevokedAgentBackInByApproval) {
+  const AgentId agent = enrol("db01", "a");
+  ask(200, "POST", "/v1/agents/db01/revoke");
+  EXPECT_EQ(code(ask(409, "POST", "/v1/agents/db01/approve")), "admin.revoked");
+  EXPECT_EQ(changed_, std::vector<std::string>{agent.raw()});
+}
+
+TEST_F(AdminTest, MakesATokenThatLetsAnAgentInAndShowsItsSecretOnce) {
+  const auto made = ask(200, "POST", "/v1/tokens", R"({"uses_max": 1, "life_s": 60, "note": "rack 4"})");
+  const std::string secret(made.at("token").as_string());
+  enrol("db01", "a", gateway::token_hash("  " + secret + "\n"));
+  const auto listed = ask(200, "GET", "/v1/tokens").at("tokens").as_array().at(0);
+  EXPECT_EQ(listed.at("state").as_string(), "spent");
+  EXPECT_EQ(listed.at("note").as_string(), "rack 4");
+  EXPECT_EQ(json::serialize(listed).find(secret), std::string::npos);
+}
+
+TEST_F(AdminTest, RefusesTokensOutOfBounds) {
+  for (const char* body : {"{", "[]", R"({"uses_max": 0})", R"({"life_s": 99999999})", R"({"note": 5})", R"({"uses_max": "many"})"}) {
+    EXPECT_EQ(code(ask(400, "POST", "/v1/tokens", body)), "admin.bad_request") << body;
+  }
+}
+
+TEST_F(AdminTest, RevokesATokenAndKnowsNoOther) {
+  const auto made = ask(200, "POST", "/v1/tokens");
+  ask(200, "DELETE", "/v1/tokens/" + std::string(made.at("id").as_string()));
+  EXPECT_EQ(ask(200, "GET", "/v1/tokens").at("tokens").as_array().at(0).at("state").as_string(), "revoked");
+  EXPECT_GE(admin_->answer({"DELETE", "/v1/tokens/00000000", ""}).status, 400u);
+}
+
+TEST_F(AdminTest, TracesReportsWithTheirTimes) {
+  const AgentId agent = enrol("db01", "a");
+  store::NewReport report;
+  report.name = {agent, 1, 1};
+  report.kind = 2;
+  report.body = "x";
+  report.collected_at = clock_.wall();
+  std::vector<store::NewReport> batch{report};
+  std::promise<void> kept;
+  store_->reports().keep(std::move(batch), [&](auto) { kept.set_value(); });
+  kept.get_future().get();
+  const auto reports = ask(200, "GET", "/v1/agents/db01/reports?count=5").at("reports").as_array();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].at("kind").as_string(), "hardware inventory");
+  EXPECT_EQ(reports[0].at("state").as_string(), "waiting");
+}
+
+TEST_F(AdminTest, SaysWhatCannotBeAsked) {
+  EXPECT_EQ(code(ask(404, "GET", "/")), "admin.not_found");
+  EXPECT_EQ(code(ask(404, "GET", "/v1/agents/nobody")), "admin.not_found");
+  EXPECT_EQ(code(ask(405, "DELETE", "/v1/status")), "admin.method");
+}
+
+TEST(EnrolmentToken, SecretsAreLongReadableAndNeverTheSame) {
+  const auto one = gateway::make_token(), other = gateway::make_token();
+  EXPECT_NE(one.secret, other.secret);
+  EXPECT_EQ(one.secret.size(), 3u + 32u);
+  EXPECT_EQ(one.secret.find_first_not_of("-abcdefghjkmnpqrstuvwxyz023456789"), std::string::npos);
+  EXPECT_EQ(one.hash, gateway::token_hash(one.secret));
+}
+
+}  // namespace
+}  // namespace greengate::test

@@ -1,0 +1,61 @@
+#include "gateway/config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+
+namespace greengate::test {
+namespace {
+
+using gateway::load_config;
+using gateway::load_config_text;
+
+const std::string shipped = GREENGATE_SOURCE_DIR "/deploy/greengate.toml";
+
+TEST(Config, TheShippedFileIsFineAsItStands) {
+  EXPECT_EQ(load_config(shipped).problems, std::vector<std::string>{});
+}
+
+TEST(Config, TheShippedFileNamesExactlyTheKeysThereAre) {
+  std::ifstream file(shipped);
+  std::string line, section;
+  std::set<std::string> documented;
+  while (std::getline(file, line)) {
+    if (line.starts_with("[")) section = line.substr(1, line.find(']') - 1);
+    const auto equals = line.find(" = ");
+    if (line.empty() || line[0] == '#' || line[0] == '[' || equals == std::string::npos) continue;
+    documented.insert(section + "." + line.substr(0, equals));
+  }
+  EXPECT_EQ(documented, gateway::config_keys());
+}
+
+TEST(Config, ReportsEveryMistakeAtOnceWithLineAndAdvice) {
+  const auto loaded = load_config_text(
+      "[gateway]\nroles = [\"ingest\", \"sing\"]\nobserve = \"0.0.0.0:80\"\n"
+      "[site]\nsite_cod = \"P01\"\n"
+      "[delivery]\nworkers = 0\n", "g.toml");
+  std::string all;
+  for (const auto& problem : loaded.problems) all += problem + "\n";
+  EXPECT_NE(all.find("g.toml:2: gateway.roles holds \"sing\"; it can hold"), std::string::npos) << all;
+  EXPECT_NE(all.find("g.toml:3: gateway.observe is \"0.0.0.0:80\"; it takes a loopback address"), std::string::npos) << all;
+  EXPECT_NE(all.find("g.toml:5: site.site_cod is not a key Greengate knows; did you mean site.site_code?"), std::string::npos) << all;
+}
+
+TEST(Config, NeedsAManagementPointOnlyForDelivery) {
+  const std::string text = "[gateway]\nroles = [\"ingest\"]\n";
+  EXPECT_EQ(load_config_text(text, "g.toml").problems, std::vector<std::string>{});
+  const auto loaded = load_config_text("[site]\nsite_code = \"P01\"\n", "g.toml");
+  ASSERT_EQ(loaded.problems.size(), 1u);
+  EXPECT_NE(loaded.problems[0].find("site.management_points is missing"), std::string::npos);
+}
+
+TEST(Config, RefusesATaskTypeThatWouldMeanTwoThings) {
+  const auto loaded = load_config_text(
+      "[gateway]\nroles = [\"notify\"]\n[bgb]\nenabled = true\nservers = [\"mp:10123\"]\nserver_check = \"none-lab-only\"\n"
+      "[notifications]\ndiscovery_types = [\"1\", \"x\"]\n", "g.toml");
+  ASSERT_EQ(loaded.problems.size(), 2u);
+}
+
+}  // namespace
+}  // namespace greengate::test
