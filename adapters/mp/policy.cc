@@ -82,10 +82,10 @@ Result<PolicyReply> parse_policy_reply(const MpSettings& settings, std::string_v
       // Flags decide whether a body may be fetched, so unreadable ones are not taken for none.
       if (!flags.empty() && (error != std::errc() || end != flags.data() + flags.size()))
         return refuse("has PolicyFlags that are no number");
-      if (too_long) return refuse("has a text longer than its limit");
       reply.assignments.push_back(std::move(one));
     }
   }
+  if (too_long) return refuse("has a text longer than its limit");
   return reply;
 }
 
