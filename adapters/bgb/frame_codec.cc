@@ -3,6 +3,7 @@
 #include <libdeflate.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
 namespace greengate::adapters::bgb {
@@ -218,19 +219,19 @@ Decoded FrameCodec::decode(std::span<const std::byte> bytes, std::string& scratc
   const std::size_t fixed = profile_.fixed_header_bytes();
   if (bytes.size() < fixed) return need(fixed);
 
-  FieldReader fields(bytes, profile_.little_endian);
-  const std::uint32_t payload_size = fields.next(profile_.widths.payload_size);
-  const std::uint32_t major = fields.next(profile_.widths.major);
-  const std::uint32_t minor = fields.next(profile_.widths.minor);
-  const std::uint32_t header_size = fields.next(profile_.widths.header_size);
-  const std::uint32_t channel = fields.next(profile_.widths.channel);
+  using Field = Profile::Field;
+  std::array<std::uint32_t, Profile::field_count> fields{};
+  FieldReader reader(bytes, profile_.little_endian);
+  for (const Field field : profile_.order)
+    fields[static_cast<std::size_t>(field)] = reader.next(profile_.width(field));
+  const auto [payload_size, major, minor, header_size, channel] = fields;
 
   if (major > version_max || minor > version_max)
     return bad("bgb.frame_header", "The header's version fields are no version.");
   // A header longer than ours is a newer version's and its rest is skipped; an XML header follows
   // the fixed part.
   std::size_t header = fixed;
-  if (profile_.widths.header_size != 0) {
+  if (profile_.width(Field::header_size) != 0) {
     if (profile_.header_size_means == Profile::HeaderSizeMeans::fixed_part) {
       if (header_size < fixed)
         return bad("bgb.frame_header", "HeaderSize is smaller than the header itself.");
@@ -255,7 +256,6 @@ Decoded FrameCodec::decode(std::span<const std::byte> bytes, std::string& scratc
   result.status = Decoded::Status::ok;
   result.bytes = header + payload;
   result.frame.version = {major, minor};
-  result.frame.raw = bytes.first(header + payload);
   if (profile_.channel_means == Profile::ChannelMeans::message_type)
     for (std::size_t i = 0; i + 1 < kind_count; ++i)
       if (profile_.type_numbers[i] == channel) result.frame.kind_hint = static_cast<Kind>(i);
@@ -311,31 +311,29 @@ Result<void> FrameCodec::encode(Kind kind, VersionPair version, std::string_view
     }
   }
 
-  const auto& w = profile_.widths;
+  using Field = Profile::Field;
   const std::uint32_t fixed = profile_.fixed_header_bytes();
   const bool whole = profile_.payload_size_means == Profile::PayloadSizeMeans::frame;
-  const std::size_t payload_size = text.size() + (whole ? fixed : 0);
-  const std::uint32_t channel = profile_.channel_means == Profile::ChannelMeans::message_type
-                                    ? profile_.type_numbers[static_cast<std::size_t>(kind)]
-                                    : profile_.channel_constant;
   const bool fixed_part = profile_.header_size_means == Profile::HeaderSizeMeans::fixed_part;
-  const std::uint32_t header_size = w.header_size != 0 && fixed_part ? fixed : 0;
-  if (text.size() > profile_.payload_bytes_max ||
-      !fits(static_cast<std::uint32_t>(payload_size), w.payload_size))
+  if (text.size() > profile_.payload_bytes_max)
     return fail(Remedy::reject, "bgb.frame_oversize",
                 "A message to send is larger than the profile allows.");
-  if ((w.major != 0 && !fits(version.major, w.major)) ||
-      (w.minor != 0 && !fits(version.minor, w.minor)) ||
-      (w.channel != 0 && !fits(channel, w.channel)) || !fits(header_size, w.header_size))
-    return fail(Remedy::reject, "bgb.frame_header",
-                "A value does not fit its header field; check the profile.");
+  const std::array<std::uint32_t, Profile::field_count> fields{
+      static_cast<std::uint32_t>(text.size() + (whole ? fixed : 0)), version.major, version.minor,
+      fixed_part ? fixed : 0,
+      profile_.channel_means == Profile::ChannelMeans::message_type
+          ? profile_.type_numbers[static_cast<std::size_t>(kind)]
+          : profile_.channel_constant};
+  for (const Field field : profile_.order)  // a field of width 0 is absent and holds anything
+    if (profile_.width(field) != 0 &&
+        !fits(fields[static_cast<std::size_t>(field)], profile_.width(field)))
+      return fail(Remedy::reject, "bgb.frame_header",
+                  "A value does not fit its header field; check the profile.");
 
   out.reserve(out.size() + fixed + text.size());
-  put_field(out, static_cast<std::uint32_t>(payload_size), w.payload_size, profile_.little_endian);
-  put_field(out, version.major, w.major, profile_.little_endian);
-  put_field(out, version.minor, w.minor, profile_.little_endian);
-  put_field(out, header_size, w.header_size, profile_.little_endian);
-  put_field(out, channel, w.channel, profile_.little_endian);
+  for (const Field field : profile_.order)
+    put_field(out, fields[static_cast<std::size_t>(field)], profile_.width(field),
+              profile_.little_endian);
   out += text;
   return {};
 }

@@ -18,7 +18,6 @@ struct Frame {
       Kind::unknown;  ///< What the header's type field says; the XML root has the last word.
   VersionPair version;
   std::string_view xml_utf8;  ///< Empty when the frame had no payload.
-  std::span<const std::byte> raw;
 };
 
 struct Decoded {

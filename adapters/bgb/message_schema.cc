@@ -1,5 +1,6 @@
 #include "adapters/bgb/message_schema.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -423,6 +424,8 @@ std::int64_t parse_timestamp(std::string_view text) {
   using namespace std::chrono;
   const auto number = [&](std::size_t at, std::size_t length) {
     int value = -1;
+    for (const char c : text.substr(std::min(at, text.size()), length))
+      if (c < '0' || c > '9') return -1;
     if (at + length > text.size() || !take_number(text.substr(at, length), value)) return -1;
     return value;
   };
@@ -432,7 +435,8 @@ std::int64_t parse_timestamp(std::string_view text) {
   const year_month_day date{year(number(0, 4)), month(static_cast<unsigned>(number(5, 2))),
                             day(static_cast<unsigned>(number(8, 2)))};
   const int h = number(11, 2), m = number(14, 2), s = number(17, 2);
-  if (!date.ok() || h < 0 || h > 23 || m < 0 || m > 59 || s < 0 || s > 60) return 0;
+  if (number(0, 4) < 1 || !date.ok() || h < 0 || h > 23 || m < 0 || m > 59 || s < 0 || s > 60)
+    return 0;
   const sys_seconds when = sys_days(date) + hours(h) + minutes(m) + seconds(s);
 
   text.remove_prefix(19);

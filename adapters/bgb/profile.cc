@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -46,19 +47,22 @@ std::array<MessageShape, kind_count> default_shapes() {
   return shapes;
 }
 
-std::string widths_text(const Profile::Widths& w) {
+constexpr std::array<std::string_view, Profile::field_count> field_names{
+    "payload_size", "major_version", "minor_version", "header_size", "channel"};
+
+std::string widths_text(const std::array<std::uint8_t, Profile::field_count>& widths) {
   std::string text;
-  for (const auto width : {w.payload_size, w.major, w.minor, w.header_size, w.channel})
-    text += (text.empty() ? "" : ",") + std::to_string(width);
+  for (const auto width : widths) text += (text.empty() ? "" : ",") + std::to_string(width);
   return text;
 }
 
-Profile row(std::string_view name, Profile::Widths widths) {
+Profile row(std::string_view name, std::array<std::uint8_t, Profile::field_count> widths) {
   Profile profile;
   profile.name = std::string(name);
   profile.widths = widths;
   profile.shapes = default_shapes();
-  profile.guesses = {{"frame.widths", widths_text(widths)},
+  profile.guesses = {{"frame.order", "as the SDK declares the fields"},
+                     {"frame.widths", widths_text(widths)},
                      {"frame.byte_order", "little"},
                      {"frame.header_size_means", "fixed_part"},
                      {"frame.payload_size_means", "payload"},
@@ -155,6 +159,15 @@ class Reader {
     return value->is_bool() && value->get_bool();
   }
 
+  std::string word(const json::value* value, const std::string& path) {
+    if (!value) return {};
+    if (!value->is_string() || value->get_string().empty() || value->get_string().size() > 64) {
+      complain(path + " needs 1 to 64 characters.");
+      return {};
+    }
+    return std::string(value->get_string());
+  }
+
   const json::object& section(const json::object& root, const char* name) {
     static const json::object none;
     const json::value* found = root.if_contains(name);
@@ -166,21 +179,34 @@ class Reader {
   }
 
   void frame(const json::object& f) {
-    if (const auto* widths = value(f, "frame", "widths")) {
-      const json::array* list = widths->if_array();
-      if (!list || list->size() != 5) {
-        complain(
-            "frame.widths needs five numbers: PayloadSize, MajorVersion, MinorVersion, HeaderSize, "
-            "Channel.");
-      } else {
-        std::array<std::uint8_t, 5> w{};
-        for (std::size_t i = 0; i < 5; ++i) {
-          w[i] = static_cast<std::uint8_t>(number(&(*list)[i], "frame.widths", 0, 4));
-          if (w[i] == 3) complain("frame.widths can be 0, 1, 2 or 4 bytes each.");
-        }
-        if (w[0] == 0) complain("frame.widths: PayloadSize cannot have width 0.");
-        profile_.widths = {w[0], w[1], w[2], w[3], w[4]};
+    if (const auto* order = value(f, "frame", "order")) {
+      const json::array* list = order->if_array();
+      std::array<bool, Profile::field_count> seen{};
+      for (std::size_t i = 0; list && list->size() == Profile::field_count && i < list->size();
+           ++i) {
+        const json::string* text = (*list)[i].if_string();
+        const auto known =
+            text ? std::find(field_names.begin(), field_names.end(), std::string_view(*text))
+                 : field_names.end();
+        if (known == field_names.end()) break;
+        const auto field = static_cast<std::size_t>(known - field_names.begin());
+        profile_.order[i] = static_cast<Profile::Field>(field);
+        seen[field] = true;
       }
+      if (std::find(seen.begin(), seen.end(), false) != seen.end())
+        complain(
+            "frame.order needs payload_size, major_version, minor_version, header_size and "
+            "channel, once each.");
+    }
+    if (const auto* widths = value(f, "frame", "widths")) {
+      const json::object* table = widths->if_object();
+      for (std::size_t i = 0; i < Profile::field_count; ++i) {
+        const json::value* width = table ? table->if_contains(field_names[i]) : nullptr;
+        if (!width) complain("frame.widths needs a number of bytes for each of the five fields.");
+        profile_.widths[i] = static_cast<std::uint8_t>(number(width, "frame.widths", 0, 4));
+        if (profile_.widths[i] == 3) complain("frame.widths can be 0, 1, 2 or 4 bytes each.");
+      }
+      if (profile_.widths[0] == 0) complain("frame.widths: payload_size cannot have width 0.");
     }
     profile_.little_endian =
         choice(value(f, "frame", "byte_order"), "frame.byte_order", {"little", "big"}) == 0;
@@ -222,10 +248,16 @@ class Reader {
       }
       if (profile_.versions.empty()) profile_.versions.push_back({1, 0});
     }
+  }
+
+  // Our own bounds, no facts: they need no basis.
+  void limits(const json::object& l) {
     profile_.header_bytes_max = static_cast<std::uint32_t>(
-        number(value(f, "frame", "header_bytes_max"), "frame.header_bytes_max", 32, 64 * 1024));
+        number(l.if_contains("header_bytes_max"), "limits.header_bytes_max", 32, 64 * 1024));
     profile_.payload_bytes_max = static_cast<std::uint32_t>(number(
-        value(f, "frame", "payload_bytes_max"), "frame.payload_bytes_max", 1024, 16 * 1024 * 1024));
+        l.if_contains("payload_bytes_max"), "limits.payload_bytes_max", 1024, 16 * 1024 * 1024));
+    if (!l.contains("header_bytes_max") || !l.contains("payload_bytes_max"))
+      complain("limits needs header_bytes_max and payload_bytes_max.");
   }
 
   void text(const json::object& t) {
@@ -235,6 +267,8 @@ class Reader {
     profile_.write_nul = flag(value(t, "text", "nul"), "text.nul");
     profile_.compress_zlib =
         choice(value(t, "text", "compression"), "text.compression", {"none", "zlib"}) == 1;
+    profile_.timestamp_name = word(value(t, "text", "timestamp_name"), "text.timestamp_name");
+    profile_.client_type = word(value(t, "text", "client_type"), "text.client_type");
   }
 
   // A message is {"root": …, "members": [["push_id", "PushID"], …], "basis": …}; one left out keeps
@@ -330,6 +364,7 @@ Result<Profile> parse_profile(std::string_view text, const std::string& name_in_
   if (!file.if_contains("format"))
     reader.complain("\"format\" is missing; this reader knows format 1.");
   reader.frame(reader.section(file, "frame"));
+  reader.limits(reader.section(file, "limits"));
   reader.text(reader.section(file, "text"));
   reader.messages(reader.section(file, "messages"));
   reader.codes(reader.section(file, "codes"));

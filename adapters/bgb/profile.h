@@ -41,12 +41,14 @@ struct Profile {
   std::string name;
   std::uint32_t format = 1;  ///< Of the profile file itself.
 
-  // The fixed header part. Order is documented (D): PayloadSize, MajorVersion, MinorVersion,
-  // HeaderSize, Channel; widths in bytes (0, 1, 2 or 4) and everything below are guesses (I) until
-  // captured. Spec 2.3.
-  struct Widths {
-    std::uint8_t payload_size = 4, major = 1, minor = 1, header_size = 2, channel = 4;
-  } widths;
+  // The fixed header part. The five fields and their declaration order are documented (D); that the
+  // wire has them in this order, their widths in bytes (0, 1, 2 or 4) and everything below are
+  // guesses (I) until captured. Spec 2.3.
+  enum class Field : std::uint8_t { payload_size, major, minor, header_size, channel };
+  static constexpr std::size_t field_count = 5;
+  std::array<Field, field_count> order{Field::payload_size, Field::major, Field::minor,
+                                       Field::header_size, Field::channel};
+  std::array<std::uint8_t, field_count> widths{4, 1, 1, 2, 4};  ///< By Field, not by place.
   bool little_endian = true;
   HeaderSizeMeans header_size_means = HeaderSizeMeans::fixed_part;
   PayloadSizeMeans payload_size_means = PayloadSizeMeans::payload;
@@ -77,9 +79,11 @@ struct Profile {
   std::vector<std::pair<std::string, std::string>> guesses;
 
   std::uint32_t fixed_header_bytes() const {
-    return std::uint32_t{widths.payload_size} + widths.major + widths.minor + widths.header_size +
-           widths.channel;
+    std::uint32_t bytes = 0;
+    for (const std::uint8_t one : widths) bytes += one;
+    return bytes;
   }
+  std::uint8_t width(Field field) const { return widths[static_cast<std::size_t>(field)]; }
 };
 
 /// A built-in row: "A" (default), "B", "C", "A8", "A16".

@@ -116,6 +116,12 @@ struct Peer::Impl {
 
     void begin() {
       if (!impl.behaviour.accept_tls) return;
+      if (impl.behaviour.plain_text) {
+        error_code ignored;
+        asio::write(stream.next_layer(),
+                    asio::buffer(std::string("HTTP/1.0 400 Bad Request\r\n\r\n")), ignored);
+        return;
+      }
       stream.async_handshake(
           asio::ssl::stream_base::server, [self = shared_from_this()](const error_code& wrong) {
             if (wrong) return self->end();
@@ -154,7 +160,8 @@ struct Peer::Impl {
                                           [self](const error_code& cut, std::size_t) {
                                             if (cut) return self->end();
                                             self->message();
-                                            self->read();
+                                            if (!self->impl.behaviour.deaf_after_sign_in)
+                                              self->read();
                                           });
                        });
     }
@@ -240,6 +247,8 @@ struct Peer::Impl {
     tls.use_private_key(asio::buffer(identity.private_key_pem), asio::ssl::context::pem);
     tls.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
     tls.set_verify_callback([](bool, asio::ssl::verify_context&) { return true; });
+    if (behaviour.deaf_after_sign_in)
+      acceptor.set_option(asio::socket_base::receive_buffer_size(4'096));
     accept();
     thread = std::thread([this] { io.run(); });
   }

@@ -40,7 +40,9 @@ class Peer {
     bool close_on_sign_in = false;
     bool negotiate_first = false;  ///< answers a SignIn of version 1.0 with NegotiationNeeded.
     bool one_byte_writes = false;
-    std::string before_confirm;  ///< XML of a Request sent ahead of the confirmation.
+    bool deaf_after_sign_in = false;  ///< stops reading, with a small window.
+    bool plain_text = false;          ///< answers TLS with a line of HTTP.
+    std::string before_confirm;       ///< XML of a Request sent ahead of the confirmation.
     Behaviour() {}
   };
 
