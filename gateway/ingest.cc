@@ -369,9 +369,9 @@ Session* Ingest::Loop::session_of(const ReceivedFrame& frame) {
   Session* opened = sessions_.open(
       frame.from, frame.key, standing_of(device), device ? device->id : AgentId(),
       [&](Session& older) {
+        presence.left(older.agent);
         refuse(older.route, &older,
                {"agent.replaced", "A newer connection with the same key has taken over."});
-        presence.left(older.agent);
         probe_.session_ended("replaced");
       });
   if (opened == nullptr) {
@@ -524,12 +524,12 @@ void Ingest::Loop::hear_state_changes() {
         break;
       default:
         log_.info("agent revoked", kv("agent", agent.raw()), kv("host", device->host_name));
-        refuse(session->route, session,
-               {"agent.revoked", "This agent was revoked by an operator."});
         sessions_.stand(*session, Standing::revoked, agent);
         session->receipts.clear();
-        session->told_at = now_;
+        session->told_at = SteadyTime{};
         presence.left(agent);
+        refuse(session->route, session,
+               {"agent.revoked", "This agent was revoked by an operator."});
         probe_.session_ended("revoked");
         break;
     }

@@ -131,6 +131,8 @@ bool RouterSocket::receive(ReceivedFrame& frame) {
   const char* remote = zmq_msg_gets(&payload_->raw, "Peer-Address");
   frame.key = user != nullptr ? user : "";
   frame.remote = remote != nullptr ? remote : "";
+  // The socket speaks IPv6; an IPv4 peer comes mapped, which no operator wants to read.
+  if (frame.remote.starts_with("::ffff:")) frame.remote.remove_prefix(7);
   frame.bytes = payload_->bytes();
   frame.well_formed = frame.well_formed && !frame.key.empty();
   return true;
