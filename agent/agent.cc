@@ -1,10 +1,10 @@
 #include "agent/agent.h"
 
 #include "agent/keys.h"
+#include "agent/memory.h"
 #include "core/random.h"
 #include "greengate/v1/report.pb.h"
 
-#include <malloc.h>
 #include <sys/inotify.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -20,6 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int events_at_once = 256;                  // from the link, before anything else gets its turn
+constexpr milliseconds rest_after{3'000};            // of quiet, before memory is given back
 constexpr milliseconds disk_patience{10'000};        // after the outbox failed
 constexpr milliseconds first_names_patience{15'000};
 
@@ -171,8 +172,12 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   carry_out();
   publish_what_waits();
   collect_what_is_due();
+  if (clock_.steady() >= rest_at_) {
+    rest_at_ = SteadyTime::max();
+    give_back_memory();
+  }
 
-  SteadyTime due = std::min({until, conversation_.next_due(), runner_.next_due()});
+  SteadyTime due = std::min({until, rest_at_, conversation_.next_due(), runner_.next_due()});
   if (!conversing_) due = std::min(due, converse_from_);
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
@@ -286,8 +291,7 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
   if (is_inventory) {
     keep_state(config_.inventory_topic_type, "greengate:hardware-inventory", config_.inventory_state_id, {});
   }
-  finished.body = std::string();
-  malloc_trim(0);
+  rest_at_ = clock_.steady() + rest_after;
 }
 
 bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
@@ -338,7 +342,7 @@ void Agent::act(const OpenLink& open) {
 
 void Agent::act(const CloseLink&) {
   link_.close();
-  malloc_trim(0);
+  rest_at_ = clock_.steady() + rest_after;
 }
 
 void Agent::act(const SendFrame& send) {
@@ -351,6 +355,7 @@ void Agent::act(const SendFrame& send) {
 
 void Agent::act(const ReportsStored& reports) {
   look_ = true;
+  rest_at_ = clock_.steady() + rest_after;
   const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
   if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
     // The copies stay and go out again; the gateway knows them and says so.

@@ -81,6 +81,7 @@ class Agent {
   bool collecting_ = true;    // off for `enrol`
   SteadyTime converse_from_{};  // the first time, Hello waits a little for the first discovery's names
   SteadyTime disk_pause_{};   // after the outbox failed
+  SteadyTime rest_at_ = SteadyTime::max();  // when memory is given back
   std::string told_;          // the link state last logged
   std::optional<EnrolmentEnded> enrolment_;
 };

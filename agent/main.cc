@@ -3,11 +3,11 @@
 #include "agent/collectors/collectors.h"
 #include "agent/config.h"
 #include "agent/inventory_view.h"
+#include "agent/memory.h"
 #include "agent/status.h"
 #include "core/log.h"
 
 #include <CLI/CLI.hpp>
-#include <malloc.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -87,7 +87,6 @@ int run(const Options& options) {
   const SystemClock clock;
   auto agent = Agent::make(std::move(*config), own_executable(), clock);
   if (!agent) return complain(agent.error());
-  malloc_trim(0);
   (*agent)->run(stop_fd);
   return 0;
 }
@@ -205,11 +204,7 @@ int send_state(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace greengate::agent;
-  // One arena and eager trimming: the agent is idle nearly always, and then its memory should be the machine's.
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TRIM_THRESHOLD, 64 << 10);
-  mallopt(M_MMAP_THRESHOLD, 64 << 10);
-
+  prepare_memory();
   Options options;
   CLI::App app("Reports this machine to a Configuration Manager site through a Greengate gateway.", "greengate-agent");
   app.set_version_flag("--version", agent_version());

@@ -65,7 +65,12 @@ class Program {
   int status_ = 0;
 };
 
-const std::string agent = GREENGATE_AGENT_PROGRAM;
+/// The program beside this test, or another build of it.
+std::string agent_program() {
+  const char* other = std::getenv("GREENGATE_AGENT_PROGRAM");
+  return other ? other : GREENGATE_AGENT_PROGRAM;
+}
+const std::string agent = agent_program();
 
 class WholeAgent : public ::testing::Test {
  protected:
@@ -115,6 +120,160 @@ TEST_F(WholeAgent, EnrolsByTokenAndReportsTheMachineInFull) {
       ASSERT_TRUE(inventory.ParseFromString(report.body()));
       EXPECT_GT(inventory.classes_size(), 5);
     }
+  }
+}
+
+TEST_F(WholeAgent, WaitsForAnOperatorAndReportsOnceApproved) {
+  StrictRouter router({});
+  router.start();
+  Program running({agent, "--config", write_config(router)});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return seen.enrols.size() >= 2; })) << "it asks again while pending";
+  EXPECT_THAT(router.seen().hellos, ::testing::IsEmpty());
+  router.approve();
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_HARDWARE_INVENTORY); }, 60s));
+  EXPECT_THAT(router.seen().complaints, ::testing::IsEmpty());
+}
+
+TEST_F(WholeAgent, ComesBackAfterTheGatewayRestartedAndLosesNothing) {
+  StrictRouter::Options options;
+  options.tokens = {""};
+  options.withhold_receipts = true;  // what was sent is not known to be stored
+  StrictRouter router(options);
+  router.start();
+  const std::string config = write_config(router);
+  Program running({agent, "--config", config});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 2); }, 60s));
+  router.stop();
+  // While nobody listens, one more report is made.
+  ASSERT_EQ(Program({agent, "--config", config, "send-state", "--topic-type", "501", "--topic-id", "scan", "--state", "2", "--param",
+                     "one", "--param", "two"}).join(), 0);
+  router.change([](StrictRouter::Options& now) { now.withhold_receipts = false; });
+  router.start();
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 3); }, 60s));
+  const Seen seen = router.seen();
+  EXPECT_THAT(seen.complaints, ::testing::IsEmpty());
+  EXPECT_EQ(seen.hellos.size(), 2u);
+  std::uint64_t expected = 0;
+  for (const v1::Report& report : seen.stored) EXPECT_EQ(report.sequence(), ++expected);
+  v1::StateMessages messages;
+  ASSERT_TRUE(messages.ParseFromString(seen.stored.back().body()));
+  EXPECT_EQ(messages.messages(0).topic_type(), 501u);
+  EXPECT_EQ(messages.messages(0).parameters_size(), 2);
+}
+
+TEST_F(WholeAgent, NoticesAtOnceWhatAnotherProcessPutIntoTheOutbox) {
+  StrictRouter::Options options;
+  options.tokens = {""};
+  StrictRouter router(options);
+  router.start();
+  const std::string config = write_config(router);
+  Program running({agent, "--config", config});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 2); }, 60s));
+  ASSERT_EQ(Program({agent, "--config", config, "send-state", "--topic-type", "501", "--topic-id", "scan", "--state", "2"}).join(), 0);
+  EXPECT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 3); }, 10s));
+}
+
+TEST_F(WholeAgent, DoesWhatAPushAsksAndAnswersAtOnce) {
+  StrictRouter::Options options;
+  options.tokens = {""};
+  StrictRouter router(options);
+  router.start();
+  Program running({agent, "--config", write_config(router)});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 2); }, 60s));
+  v1::Frame push;
+  push.mutable_notification()->set_notification_id(7);
+  push.mutable_notification()->set_task(v1::TASK_HARDWARE_INVENTORY);
+  push.mutable_notification()->set_answer_within_ms(30'000);
+  router.send(push);
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return seen.results.size() == 1; }));
+  EXPECT_EQ(router.seen().results[0].notification_id(), 7u);
+  EXPECT_EQ(router.seen().results[0].outcome(), v1::TASK_OUTCOME_ACCEPTED);
+  EXPECT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_HARDWARE_INVENTORY, 2); }, 60s));
+  EXPECT_THAT(router.seen().complaints, ::testing::IsEmpty());
+}
+
+TEST_F(WholeAgent, KilledAgentGoesOnWhereItWas) {
+  StrictRouter::Options options;
+  options.tokens = {""};
+  options.withhold_receipts = true;
+  StrictRouter router(options);
+  router.start();
+  const std::string config = write_config(router);
+  {
+    Program running({agent, "--config", config});
+    ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 2); }, 60s));
+    running.end(SIGKILL);
+  }
+  router.change([](StrictRouter::Options& now) { now.withhold_receipts = false; });
+  Program again({agent, "--config", config});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return seen.hellos.size() == 2; }));
+  ASSERT_EQ(Program({agent, "--config", config, "send-state", "--topic-type", "501", "--topic-id", "x", "--state", "1"}).join(), 0);
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 3); }, 60s));
+  const Seen seen = router.seen();
+  EXPECT_THAT(seen.complaints, ::testing::IsEmpty());
+  EXPECT_EQ(seen.enrols.size(), 1u) << "it remembers that it is enrolled";
+  EXPECT_EQ(seen.hellos[0].incarnation(), seen.hellos[1].incarnation());
+}
+
+TEST_F(WholeAgent, WorksAsUserNobody) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become nobody";
+  StrictRouter::Options options;
+  options.tokens = {""};
+  StrictRouter router(options);
+  router.start();
+  const std::string config = write_config(router);
+  std::filesystem::permissions(scratch_.path(), std::filesystem::perms::all);
+  std::filesystem::permissions(config, std::filesystem::perms::owner_read | std::filesystem::perms::others_read);
+  // The build tree may lie where nobody may not go.
+  std::filesystem::copy_file(agent, scratch_.file("greengate-agent"));
+  std::filesystem::permissions(scratch_.file("greengate-agent"), std::filesystem::perms(0755));
+  Program running({scratch_.file("greengate-agent"), "--config", config}, true);
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_HARDWARE_INVENTORY); }, 60s));
+  EXPECT_THAT(router.seen().complaints, ::testing::IsEmpty());
+}
+
+TEST_F(WholeAgent, EnrolCommandMakesAKeyAndSaysWhatTheGatewayAnswered) {
+  StrictRouter::Options options;
+  options.tokens = {"T"};
+  StrictRouter router(options);
+  router.start();
+  const std::vector<std::string> words = {agent,  "enrol", "--gateway", router.endpoint(), "--gateway-key", router.public_key(),
+                                          "--state-directory", scratch_.file("state")};
+  EXPECT_EQ(Program(words).join(), 0) << "pending is an answer";
+  auto with_token = words;
+  with_token.insert(with_token.end(), {"--token", "T"});
+  EXPECT_EQ(Program(with_token).join(), 0);
+  EXPECT_EQ(router.seen().keys.size(), 1u) << "one key, however often it asks";
+  // And run goes on from there, without a token.
+  Program running({agent, "--config", write_config(router)});
+  EXPECT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_HARDWARE_INVENTORY); }, 60s));
+}
+
+TEST_F(WholeAgent, CommandLineAnswersWithItsExitStatus) {
+  StrictRouter router({});
+  router.start();
+  const std::string config = write_config(router);
+  EXPECT_EQ(Program({agent, "--config", config, "--check-config"}).join(), 0);
+  EXPECT_EQ(Program({agent, "--config", scratch_.file("absent.toml"), "--check-config"}).join(), 78);
+  EXPECT_EQ(Program({agent, "--nonsense"}).join(), 2);
+  EXPECT_EQ(Program({agent, "--version"}).join(), 0);
+  EXPECT_EQ(Program({agent, "--config", config, "status"}).join(), 1) << "nothing has run yet";
+  EXPECT_EQ(Program({agent, "inventory", "--json"}).join(), 0);
+}
+
+// A figure rather than a bound: a Debug build with sanitizers weighs what it weighs. tests/bench measures Release.
+TEST_F(WholeAgent, SaysWhatMemoryItHoldsOnceIdle) {
+  StrictRouter::Options options;
+  options.tokens = {""};
+  StrictRouter router(options);
+  router.start();
+  Program running({agent, "--config", write_config(router)});
+  ASSERT_TRUE(router.wait([](const Seen& seen) { return has(seen, v1::KIND_STATE_MESSAGES, 2); }, 60s));
+  std::this_thread::sleep_for(std::chrono::milliseconds(std::getenv("GREENGATE_HOLD_MS") ? std::atoi(std::getenv("GREENGATE_HOLD_MS")) : 0));
+  std::ifstream status("/proc/" + std::to_string(running.pid()) + "/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.starts_with("VmRSS") || line.starts_with("Rss") || line.starts_with("Threads")) std::cout << line << "\n";
   }
 }
 

@@ -1,0 +1,211 @@
+// Configuration, keys and the collection runner: small parts, each with its codes.
+#include "agent/config.h"
+#include "agent/keys.h"
+#include "agent/status.h"
+#include "agent/tasks.h"
+#include "tests/agent/scratch.h"
+#include "tests/support/manual_clock.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+namespace greengate::agent {
+namespace {
+
+using namespace std::chrono_literals;
+using test::ManualClock;
+using test::Scratch;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+const std::string key(40, 'k');
+const std::string enough = "gateway.endpoints = [\"tcp://g:5570\"]\ngateway.key = \"" + key + "\"\n";
+
+TEST(AgentConfig, NeedsLittle) {
+  const LoadedConfig loaded = load_config_text(enough, "t");
+  EXPECT_THAT(loaded.problems, IsEmpty());
+  EXPECT_EQ(loaded.config.keys_file(), "/var/lib/greengate-agent/keys");
+}
+
+TEST(AgentConfig, NamesEveryMistakeAtOnce) {
+  const LoadedConfig loaded = load_config_text(
+      "gateway.endpoints = [\"udp://x\", \"tcp://ok:1\"]\ngateway.key = \"no\"\nagent.state_directory = \"here\"\n"
+      "agent.log_level = \"loud\"\nreports.heartbeat_interval = \"1s\"\nreconnect.min = \"10min\"\noutbox.bytes_max = 5\n"
+      "outbox.bytes_mux = 5\nenrolment.token = \"a\"\nenrolment.token_file = \"b\"\n",
+      "t");
+  std::string all;
+  for (const std::string& problem : loaded.problems) all += problem + "\n";
+  for (const char* part : {"udp://x", "gateway.key is \"no\"", "\"here\"", "\"loud\"", "reports.heartbeat_interval is \"1s\"",
+                           "reconnect.min is longer", "outbox.bytes_max is 5", "did you mean outbox.bytes_max", "both given"}) {
+    EXPECT_THAT(all, HasSubstr(part));
+  }
+  EXPECT_THAT(loaded.problems, SizeIs(9));
+}
+
+TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
+  const LoadedConfig loaded = load_config(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
+  EXPECT_THAT(loaded.problems, IsEmpty());
+  std::ifstream file(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  for (const char* name : {"endpoints", "key", "state_directory", "log_level", "token", "token_file", "heartbeat_interval",
+                           "inventory_interval", "may_run_commands", "command_patience", "collection_patience", "bytes_max",
+                           "min", "max", "started_topic_type", "started_state_id", "inventory_topic_type", "inventory_state_id"}) {
+    const bool shown = text.find(std::string("\n") + name + " = ") != std::string::npos ||
+                       text.find(std::string("\n#") + name + " = ") != std::string::npos;
+    EXPECT_TRUE(shown) << name;
+  }
+}
+
+TEST(AgentConfig, TokenComesFromTheFilesFirstLine) {
+  Scratch scratch;
+  std::ofstream(scratch.file("token")) << "secret\nmore\n";
+  AgentConfig config;
+  config.token_file = scratch.file("token");
+  EXPECT_EQ(enrolment_token(config), "secret");
+  config.token_file = scratch.file("absent");
+  EXPECT_EQ(enrolment_token(config), "");
+}
+
+TEST(AgentKeys, AreMadeOnceAndPrivate) {
+  Scratch scratch;
+  const auto made = load_or_make_keys(scratch.file("keys"));
+  ASSERT_TRUE(made);
+  struct stat facts {};
+  ASSERT_EQ(stat(scratch.file("keys").c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 0777, 0600u);
+  const auto again = load_or_make_keys(scratch.file("keys"));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->public_key, made->public_key);
+  EXPECT_EQ(again->secret_key, made->secret_key);
+}
+
+TEST(AgentKeys, ReadableByOthersAreRefused) {
+  Scratch scratch;
+  ASSERT_TRUE(load_or_make_keys(scratch.file("keys")));
+  chmod(scratch.file("keys").c_str(), 0640);
+  const auto keys = load_or_make_keys(scratch.file("keys"));
+  ASSERT_FALSE(keys);
+  EXPECT_STREQ(keys.error().code, "keys.readable_by_others");
+}
+
+TEST(AgentKeys, SenselessFileIsNotReplaced) {
+  Scratch scratch;
+  std::ofstream(scratch.file("keys")) << "secret = nonsense\n";
+  chmod(scratch.file("keys").c_str(), 0600);
+  const auto keys = load_or_make_keys(scratch.file("keys"));
+  ASSERT_FALSE(keys);
+  EXPECT_STREQ(keys.error().code, "keys.malformed");
+}
+
+TEST(AgentKeys, DiskThatWillNotIsSaid) {
+  Scratch scratch;
+  const auto keys = load_or_make_keys(scratch.file("no/such/place/keys"));
+  ASSERT_FALSE(keys);
+  EXPECT_STREQ(keys.error().code, "keys.file");
+}
+
+// ---- collections ------------------------------------------------------------------------------------------------------------------
+
+std::optional<CollectionRunner::Finished> run(CollectionRunner& runner) {
+  for (int i = 0; i < 1'000; ++i) {
+    if (auto finished = runner.poll()) return finished;
+    pollfd wait{runner.fd(), POLLIN, 0};
+    poll(&wait, 1, 20);  // a negative descriptor is ignored: then only the process's end is awaited
+  }
+  return std::nullopt;
+}
+
+CollectionRunnerConfig shell(const std::string& script) {
+  CollectionRunnerConfig config;
+  config.command = {"/bin/sh", "-c", script, "sh"};
+  return config;
+}
+
+TEST(CollectionRunner, HandsOverWhatTheCollectorWrote) {
+  const SystemClock clock;
+  CollectionRunner runner(shell("printf '%s' \"$1\"; head -c 300000 /dev/zero"), clock);
+  ASSERT_TRUE(runner.start(Collection::inventory));
+  EXPECT_TRUE(runner.running());
+  const auto finished = run(runner);
+  ASSERT_TRUE(finished);
+  ASSERT_TRUE(finished->body) << finished->body.error().message;
+  EXPECT_EQ(finished->what, Collection::inventory);
+  EXPECT_EQ(finished->body->size(), 300'009u);
+  EXPECT_TRUE(finished->body->starts_with("inventory"));
+  EXPECT_FALSE(runner.running());
+}
+
+TEST(CollectionRunner, CrashIsAnErrorAndNotAnEmptyReport) {
+  const SystemClock clock;
+  CollectionRunner runner(shell("printf half; kill -SEGV $$"), clock);
+  ASSERT_TRUE(runner.start(Collection::discovery));
+  const auto finished = run(runner);
+  ASSERT_TRUE(finished);
+  ASSERT_FALSE(finished->body);
+  EXPECT_STREQ(finished->body.error().code, "collect.failed");
+}
+
+TEST(CollectionRunner, SlowCollectorIsEndedWithAllItStarted) {
+  ManualClock clock;
+  CollectionRunner runner(shell("echo started; sleep 1000 & sleep 1000"), clock);
+  ASSERT_TRUE(runner.start(Collection::discovery));
+  pollfd wait{runner.fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&wait, 1, 10'000), 1);
+  EXPECT_FALSE(runner.poll());
+  clock.advance(301s);
+  EXPECT_LE(runner.next_due(), clock.steady());
+  const auto finished = runner.poll();
+  ASSERT_TRUE(finished);
+  ASSERT_FALSE(finished->body);
+  EXPECT_STREQ(finished->body.error().code, "collect.timeout");
+}
+
+TEST(CollectionRunner, EndlessOutputIsCutOff) {
+  const SystemClock clock;
+  auto config = shell("cat /dev/zero");
+  config.body_bytes_max = 1 << 20;
+  CollectionRunner runner(config, clock);
+  ASSERT_TRUE(runner.start(Collection::inventory));
+  const auto finished = run(runner);
+  ASSERT_TRUE(finished);
+  ASSERT_FALSE(finished->body);
+  EXPECT_STREQ(finished->body.error().code, "collect.too_large");
+}
+
+TEST(CollectionRunner, ProgramThatIsNotThereIsSaid) {
+  const SystemClock clock;
+  CollectionRunnerConfig config;
+  config.command = {"/no/such/program"};
+  CollectionRunner runner(config, clock);
+  const auto started = runner.start(Collection::inventory);
+  ASSERT_FALSE(started);
+  EXPECT_STREQ(started.error().code, "collect.start");
+  EXPECT_FALSE(runner.running());
+}
+
+TEST(Status, TellsWaitingAndSettledReports) {
+  Scratch scratch;
+  ManualClock clock;
+  OutboxConfig config;
+  config.path = scratch.file("o");
+  auto outbox = Outbox::open(config, clock);
+  ASSERT_TRUE(outbox);
+  ASSERT_TRUE((*outbox)->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, "x", 1'700'000'000'000, 0));
+  ASSERT_TRUE((*outbox)->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, "x", 1'700'000'000'000, 0));
+  ASSERT_TRUE((*outbox)->settled(1, 1, "rejected", "why.not", "Say \"no\"\n.", 1));
+  const std::string text = status_text(**outbox, 10);
+  EXPECT_THAT(text, HasSubstr("not enrolled"));
+  EXPECT_THAT(text, HasSubstr("2023-11-14T22:13:20Z"));
+  EXPECT_THAT(text, HasSubstr("rejected (why.not)"));
+  const std::string json = status_json(**outbox, 10);
+  EXPECT_THAT(json, HasSubstr("\"waiting_reports\": 1"));
+  EXPECT_THAT(json, HasSubstr("Say \\\"no\\\"\\u000a."));
+}
+
+}  // namespace
+}  // namespace greengate::agent
