@@ -10,8 +10,8 @@ namespace greengate::agent {
 struct InventoryViewOptions {
   bool full = false;  ///< Every instance and every property; otherwise long lists are shortened,
                       ///< with a count.
-  std::string
-      class_name;  ///< Only this class ("Win32_Service", case does not matter); empty for all.
+  /// Only this class ("Win32_Service", case does not matter); empty for all.
+  std::string class_name = {};
   std::size_t columns = 100;  ///< Width to keep to.
 };
 

@@ -1,6 +1,7 @@
 #include "agent/collectors/collectors.h"
 
 #include "agent/collectors/classes.h"
+#include "agent/collectors/table.h"
 #include "agent/collectors/text.h"
 
 namespace greengate::agent {
@@ -22,6 +23,7 @@ void collect_hardware_inventory(const MachineView& view, const Clock& clock,
   collect_packages(machine, facts, into);
   collect_logical_disks(machine, facts, into);
   collect_processors(machine, facts, into);
+  for (v1::InventoryClass& one : *into.mutable_classes()) keep_named_once(one);
 }
 
 v1::HardwareInventory collect_hardware_inventory(const MachineView& view, const Clock& clock) {

@@ -167,16 +167,17 @@ struct Answer {
 
 }  // namespace
 
-bool run_program(const std::vector<std::string>& places, const std::vector<std::string>& arguments,
-                 milliseconds patience, const std::function<bool(std::string_view)>& take) {
+Ran run_program(const std::vector<std::string>& places, const std::vector<std::string>& arguments,
+                milliseconds patience, const std::function<bool(std::string_view)>& take) {
   const auto program = std::find_if(places.begin(), places.end(), [](const std::string& p) {
     return access(p.c_str(), X_OK) == 0;
   });
-  if (program == places.end() || !room_for_a_helper()) return false;
+  if (program == places.end()) return Ran::absent;
+  if (!room_for_a_helper()) return Ran::failed;
   Pipe pipe;
-  if (!pipe.open()) return false;
+  if (!pipe.open()) return Ran::failed;
   const pid_t pid = spawn(*program, arguments, pipe.ends[1]);
-  if (pid < 0) return false;
+  if (pid < 0) return Ran::failed;
   pipe.close_writer();
 
   std::uint64_t printed = 0;
@@ -190,7 +191,7 @@ bool run_program(const std::vector<std::string>& places, const std::vector<std::
     log.warn("command stopped at its deadline", kv("program", *program),
              kv("patience_ms", patience));
   }
-  return status && *status == 0;
+  return status && *status == 0 ? Ran::well : Ran::failed;
 }
 
 std::vector<std::optional<Space>> look_at_space(const std::vector<std::string>& mount_points,

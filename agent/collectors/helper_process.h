@@ -10,14 +10,21 @@
 
 namespace greengate::agent {
 
+/// How a program fared.
+enum class Ran {
+  well,    ///< Printed everything and ended with 0: the output is the whole answer.
+  failed,  ///< Was stopped, or ended otherwise: the output is half an answer at best.
+  absent,  ///< None of the places has it, or it may not be run.
+};
+
 /// Runs a program without a shell and reads its output, at most limits::command_bytes, in pieces.
 ///
 /// `places` are absolute paths; the first that exists is run, with an environment of ours, no
 /// input, no error output, and a process group of its own that is killed at the deadline, at the
-/// bound, or when `take` returns false. True when it ran, printed everything and ended with 0.
-bool run_program(const std::vector<std::string>& places, const std::vector<std::string>& arguments,
-                 std::chrono::milliseconds patience,
-                 const std::function<bool(std::string_view piece)>& take);
+/// bound, or when `take` returns false.
+Ran run_program(const std::vector<std::string>& places, const std::vector<std::string>& arguments,
+                std::chrono::milliseconds patience,
+                const std::function<bool(std::string_view piece)>& take);
 
 /// What statvfs says of one mounted file system.
 struct Space {
@@ -27,9 +34,9 @@ struct Space {
   std::uint64_t name_bytes_max = 0;
 };
 
-/// Asks for all of `mount_points`, in a helper process, since statvfs on a dead disk or server may
-/// never return. Those that do not answer within `patience` stay empty; the others are answered all
-/// the same.
+/// Asks for all of `mount_points`, in a helper process, since statvfs on a dead
+/// disk or server may never return. Those that do not answer within `patience`
+/// stay empty; the others are answered all the same.
 std::vector<std::optional<Space>> look_at_space(const std::vector<std::string>& mount_points,
                                                 std::chrono::milliseconds patience);
 

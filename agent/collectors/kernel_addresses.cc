@@ -9,6 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -69,7 +70,9 @@ bool complete_address(InterfaceAddress& address) {
   const bool link_local = address.v6 ? bytes[0] == 0xFE && (bytes[1] & 0xC0) == 0x80
                                      : bytes[0] == 169 && bytes[1] == 254;
   const bool loopback = address.v6 ? address.address == "::1" : bytes[0] == 127;
-  address.global = !link_local && !loopback;
+  const bool unspecified =
+      std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
+  address.global = !link_local && !loopback && !unspecified;
   for (std::uint32_t bit = address.prefix_length; bit < bits; ++bit) {
     bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] & ~(0x80u >> bit % 8));
   }

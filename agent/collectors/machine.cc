@@ -195,17 +195,17 @@ std::optional<std::int64_t> Machine::modified_ms(const std::string& path) const 
   return static_cast<std::int64_t>(about.st_mtim.tv_sec) * 1'000;
 }
 
-bool Machine::command(const std::string& name, const std::string& program,
-                      const std::vector<std::string>& arguments,
-                      const std::function<bool(std::string_view)>& take) const {
-  if (!live_) return lines(recorded + name, take, limits::command_bytes);
-  if (!may_run_commands_) return false;
+Ran Machine::command(const std::string& name, const std::string& program,
+                     const std::vector<std::string>& arguments,
+                     const std::function<bool(std::string_view)>& take) const {
+  if (!live_) return lines(recorded + name, take, limits::command_bytes) ? Ran::well : Ran::absent;
+  if (!may_run_commands_) return Ran::absent;
   LineCutter cutter;
-  const bool well = run_program(
+  const Ran ran = run_program(
       {"/usr/bin/" + program, "/bin/" + program, "/usr/sbin/" + program, "/sbin/" + program},
       arguments, patience_, [&](std::string_view piece) { return cutter.feed(piece, take); });
-  if (well) cutter.finish(take);
-  return well;
+  if (ran == Ran::well) cutter.finish(take);
+  return ran;
 }
 
 std::vector<std::optional<Space>> Machine::space(

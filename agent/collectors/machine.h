@@ -17,10 +17,10 @@ namespace greengate::agent {
 
 /// One address of one interface, as the kernel has it.
 struct InterfaceAddress {
-  std::string interface;
+  std::string interface = {};
   std::uint32_t interface_index = 0;
-  std::string address;  ///< IPv4 or IPv6 text.
-  std::string subnet;   ///< Its network address.
+  std::string address = {};  ///< IPv4 or IPv6 text.
+  std::string subnet = {};   ///< Its network address.
   std::uint32_t prefix_length = 0;
   bool v6 = false;
   bool global = false;  ///< Not link-local, not loopback.
@@ -65,11 +65,11 @@ class Machine {
   bool exists(const std::string& path) const;
   std::optional<std::int64_t> modified_ms(const std::string& path) const;
 
-  /// The lines `program` prints. `name` is the file in recorded/ that stands for it. False when it
-  /// did not end well.
-  bool command(const std::string& name, const std::string& program,
-               const std::vector<std::string>& arguments,
-               const std::function<bool(std::string_view)>& take) const;
+  /// The lines `program` prints. `name` is the file in recorded/ that stands for it; without that
+  /// file it is absent.
+  Ran command(const std::string& name, const std::string& program,
+              const std::vector<std::string>& arguments,
+              const std::function<bool(std::string_view)>& take) const;
   std::vector<std::optional<Space>> space(const std::vector<std::string>& mount_points) const;
   std::vector<InterfaceAddress> addresses() const;
   std::string architecture() const;  ///< "x86_64", as uname names it.

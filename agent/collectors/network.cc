@@ -62,8 +62,9 @@ std::vector<Gateway> look_at_gateways(const Machine& machine) {
       return true;
     in6_addr address{};
     for (std::size_t i = 0; i < 16; ++i) {
-      address.s6_addr[i] =
-          static_cast<std::uint8_t>(to_number_hex(words[4].substr(2 * i, 2)).value_or(0));
+      const auto byte = to_number_hex(words[4].substr(2 * i, 2));
+      if (!byte) return true;
+      address.s6_addr[i] = static_cast<std::uint8_t>(*byte);
     }
     char text[INET6_ADDRSTRLEN] = {};
     inet_ntop(AF_INET6, &address, text, sizeof text);

@@ -30,7 +30,7 @@ std::string without_address(std::string_view maintainer) {
 }
 
 // dpkg's own text file, read as it streams by; dpkg itself is never asked.
-void dpkg_packages(const Machine& machine, Table& table) {
+bool dpkg_packages(const Machine& machine, Table& table) {
   // The file exists only where packages of several architectures may be installed; the machine's
   // own comes first.
   std::string native;
@@ -67,7 +67,7 @@ void dpkg_packages(const Machine& machine, Table& table) {
     return more;
   };
   bool more = true;
-  machine.lines(
+  const bool seen = machine.lines(
       "/var/lib/dpkg/status",
       [&](std::string_view line) {
         if (line.empty()) return more = finish();
@@ -101,21 +101,22 @@ void dpkg_packages(const Machine& machine, Table& table) {
       },
       limits::package_file_bytes);
   if (more) finish();
+  return seen;
 }
 
 // rpm's database has had several forms; rpm itself reads them all.
-void rpm_packages(const Machine& machine, Table& table) {
+Ran rpm_packages(const Machine& machine, Table& table) {
   if (machine.live()) {
     const auto has_entries = [&](const char* folder) {
       return !machine.list(folder, 1).value_or(std::vector<std::string>()).empty();
     };
-    if (!has_entries("/var/lib/rpm") && !has_entries("/usr/lib/sysimage/rpm")) return;
+    if (!has_entries("/var/lib/rpm") && !has_entries("/usr/lib/sysimage/rpm")) return Ran::absent;
   }
   // Several versions (kernels) and architectures of one name may be installed; then each id says
   // which it is.
   std::vector<Package> found;
   std::vector<std::string> architectures;
-  machine.command(
+  const Ran ran = machine.command(
       "rpm-qa", "rpm",
       {"-qa", "--queryformat",
        "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\t%{VENDOR}\\t%{INSTALLTIME}\\n"},
@@ -136,11 +137,13 @@ void rpm_packages(const Machine& machine, Table& table) {
         if (seconds && *seconds < 7'258'118'400)
           package.installed_ms = static_cast<std::int64_t>(*seconds) * 1'000;
         if (package.name.empty() || package.name == "gpg-pubkey")
-          return true;  // a key, no software
+          return true;                                     // a key, no software
+        if (found.size() > limits::packages) return true;  // read on: half an answer counts as none
         found.push_back(std::move(package));
         architectures.push_back(std::move(architecture));
-        return found.size() <= limits::packages;
+        return true;
       });
+  if (ran != Ran::well) return ran;
   std::unordered_map<std::string_view, int> times;
   for (const Package& package : found) ++times[package.name];
   std::vector<std::size_t> order(found.size());
@@ -157,11 +160,12 @@ void rpm_packages(const Machine& machine, Table& table) {
   for (const std::size_t i : order) {
     if (!add_package(table, found[i])) break;
   }
+  return ran;
 }
 
 // Alpine's text file: one letter a field, a blank line between packages. It keeps no date of
 // installation.
-void apk_packages(const Machine& machine, Table& table) {
+bool apk_packages(const Machine& machine, Table& table) {
   Package package;
   const auto finish = [&] {
     package.id = package.name;
@@ -184,20 +188,22 @@ void apk_packages(const Machine& machine, Table& table) {
         },
         limits::package_file_bytes);
     if (more) finish();
-    if (seen) break;
+    if (seen) return true;
   }
+  return false;
 }
 
 }  // namespace
 
 void collect_packages(const Machine& machine, const Facts&, v1::HardwareInventory& inventory) {
-  if (!machine.exists("/var/lib") && !machine.exists("/lib/apk") && !machine.exists("/usr/lib"))
-    return;
   Table table(inventory, "Win32Reg_AddRemovePrograms", cimv2, 1,
               {"ProdID", "DisplayName", "InstallDate", "Publisher", "Version"});
-  dpkg_packages(machine, table);
-  rpm_packages(machine, table);
-  apk_packages(machine, table);
+  const bool dpkg = dpkg_packages(machine, table);
+  const Ran rpm = rpm_packages(machine, table);
+  const bool apk = apk_packages(machine, table);
+  // Without a list, or with half of one, the class is absent: it would look like software removed.
+  const bool whole = rpm != Ran::failed && (dpkg || rpm == Ran::well || apk);
+  if (!whole) inventory.mutable_classes()->RemoveLast();
 }
 
 }  // namespace greengate::agent

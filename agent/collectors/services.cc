@@ -60,7 +60,7 @@ std::string program_of(std::string_view exec) {
 }
 
 // Paragraphs of KEY=value, one a unit, as `systemctl show` prints them.
-bool running_units(const Machine& machine, Services& services) {
+Ran running_units(const Machine& machine, Services& services) {
   std::string id, load_state;
   Service current;
   const auto finish = [&] {
@@ -71,53 +71,53 @@ bool running_units(const Machine& machine, Services& services) {
     load_state.clear();
     current = {};
   };
-  const bool well = machine.command("systemctl-show", "systemctl",
-                                    {"show", "*.service", "--all", "--no-pager",
-                                     "--property=Id,Description,LoadState,ActiveState,"
-                                     "UnitFileState,MainPID,ExecStart,User,ExecMainStatus,CanStop"},
-                                    [&](std::string_view line) {
-                                      std::string_view value;
-                                      const std::string_view key = cut_at(line, '=', &value);
-                                      if (trimmed(line).empty()) {
-                                        finish();
-                                      } else if (key == "Id") {
-                                        id = std::string(value);
-                                      } else if (key == "LoadState") {
-                                        load_state = std::string(value);
-                                        if (load_state == "masked" && current.start_mode.empty())
-                                          current.start_mode = "Disabled";
-                                      } else if (key == "Description") {
-                                        current.description = std::string(value);
-                                      } else if (key == "ActiveState") {
-                                        current.state = windows_state(value);
-                                        current.failed = value == "failed";
-                                        if (!current.state.empty())
-                                          current.started = current.state == "Running";
-                                      } else if (key == "UnitFileState") {
-                                        if (!value.empty()) current.start_mode = start_mode(value);
-                                      } else if (key == "MainPID") {
-                                        current.process_id = to_number(value);
-                                      } else if (key == "ExecMainStatus") {
-                                        current.exit_code = to_number(value);
-                                      } else if (key == "ExecStart" && current.program.empty()) {
-                                        current.program = program_of(value);
-                                      } else if (key == "User") {
-                                        current.user = std::string(value);
-                                      } else if (key == "CanStop") {
-                                        current.accepts_stop = value == "yes";
-                                      }
-                                      return true;
-                                    });
+  const Ran ran = machine.command("systemctl-show", "systemctl",
+                                  {"show", "*.service", "--all", "--no-pager",
+                                   "--property=Id,Description,LoadState,ActiveState,"
+                                   "UnitFileState,MainPID,ExecStart,User,ExecMainStatus,CanStop"},
+                                  [&](std::string_view line) {
+                                    std::string_view value;
+                                    const std::string_view key = cut_at(line, '=', &value);
+                                    if (trimmed(line).empty()) {
+                                      finish();
+                                    } else if (key == "Id") {
+                                      id = std::string(value);
+                                    } else if (key == "LoadState") {
+                                      load_state = std::string(value);
+                                      if (load_state == "masked" && current.start_mode.empty())
+                                        current.start_mode = "Disabled";
+                                    } else if (key == "Description") {
+                                      current.description = std::string(value);
+                                    } else if (key == "ActiveState") {
+                                      current.state = windows_state(value);
+                                      current.failed = value == "failed";
+                                      if (!current.state.empty())
+                                        current.started = current.state == "Running";
+                                    } else if (key == "UnitFileState") {
+                                      if (!value.empty()) current.start_mode = start_mode(value);
+                                    } else if (key == "MainPID") {
+                                      current.process_id = to_number(value);
+                                    } else if (key == "ExecMainStatus") {
+                                      current.exit_code = to_number(value);
+                                    } else if (key == "ExecStart" && current.program.empty()) {
+                                      current.program = program_of(value);
+                                    } else if (key == "User") {
+                                      current.user = std::string(value);
+                                    } else if (key == "CanStop") {
+                                      current.accepts_stop = value == "yes";
+                                    }
+                                    return true;
+                                  });
   finish();
   for (auto& [name, service] : services) {
     if (service.user.empty()) service.user = "root";
   }
-  return well && !services.empty();
+  return ran;
 }
 
 // "ssh.service enabled enabled": what is installed but not loaded.
-void installed_units(const Machine& machine, Services& services) {
-  machine.command(
+Ran installed_units(const Machine& machine, Services& services) {
+  return machine.command(
       "systemctl-list-unit-files", "systemctl",
       {"list-unit-files", "--type=service", "--full", "--plain", "--no-legend", "--no-pager"},
       [&](std::string_view line) {
@@ -128,7 +128,7 @@ void installed_units(const Machine& machine, Services& services) {
           return true;
         const bool known = services.contains(std::string(without_suffix(unit)));
         Service* service = service_named(services, without_suffix(unit));
-        if (!service) return false;
+        if (!service) return true;
         if (service->start_mode.empty()) service->start_mode = start_mode(state);
         if (!known) {
           service->state = "Stopped";
@@ -237,10 +237,14 @@ void init_scripts(const Machine& machine, Services& services) {
 void collect_services(const Machine& machine, const Facts& facts,
                       v1::HardwareInventory& inventory) {
   Services services;
-  if (machine.exists("/run/systemd/system") && running_units(machine, services)) {
-    installed_units(machine, services);
-  } else {
-    services.clear();  // half an answer would look like services removed
+  Ran ran = Ran::absent;
+  if (machine.exists("/run/systemd/system")) {
+    ran = running_units(machine, services);
+    if (ran == Ran::well) ran = installed_units(machine, services);
+  }
+  if (ran == Ran::failed) return;  // half an answer would look like services removed
+  if (ran == Ran::absent) {
+    services.clear();
     units_on_disk(machine, services);
     init_scripts(machine, services);
   }

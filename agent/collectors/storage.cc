@@ -260,7 +260,10 @@ void collect_logical_disks(const Machine& machine, const Facts& facts,
   std::vector<std::string> asked;
   for (const Mount& mount : mounts) {
     const bool remote = is_remote(mount.type);
-    if ((!remote && !is_storage(mount)) || kept.size() >= limits::file_systems) continue;
+    // A part of a file system mounted elsewhere (a container's files and volumes) is no disk; btrfs
+    // mounts only parts.
+    const bool part = mount.root != "/" && mount.mount_point != "/" && mount.type != "btrfs";
+    if ((!remote && (part || !is_storage(mount))) || kept.size() >= limits::file_systems) continue;
     if (mount.source.empty() || !sources.insert(mount.source).second) continue;
     kept.push_back(&mount);
     if (!remote) asked.push_back(mount.mount_point);

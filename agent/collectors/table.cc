@@ -6,6 +6,7 @@
 #include "core/log.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace greengate::agent {
 
@@ -69,6 +70,26 @@ Table::Table(v1::HardwareInventory& inventory, std::string_view name, std::strin
   class_.set_name_space(std::string(name_space));
   for (const std::string_view property : properties) class_.add_properties(std::string(property));
   for (std::uint32_t key = 0; key < keys; ++key) class_.add_key_properties(key);
+}
+
+void keep_named_once(v1::InventoryClass& one) {
+  std::unordered_set<std::string> seen;
+  int kept = 0;
+  for (int i = 0; i < one.instances_size(); ++i) {
+    const v1::InventoryInstance& row = one.instances(i);
+    std::string name;
+    bool named = true;
+    for (const std::uint32_t key : one.key_properties()) {
+      const int column = static_cast<int>(key);
+      named = named && column < row.values_size() &&
+              row.values(column).kind_case() != v1::Value::KIND_NOT_SET;
+      if (named) row.values(column).AppendToString(&name);
+    }
+    if (!named || !seen.insert(std::move(name)).second) continue;
+    if (kept != i) one.mutable_instances()->SwapElements(kept, i);
+    ++kept;
+  }
+  one.mutable_instances()->DeleteSubrange(kept, one.instances_size() - kept);
 }
 
 std::optional<Row> Table::add(std::size_t rows_max) {

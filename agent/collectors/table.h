@@ -40,12 +40,15 @@ class Table {
 
   /// The next instance, or nothing when the class is at its bound; that is logged once.
   std::optional<Row> add(std::size_t rows_max);
-  v1::InventoryClass& rows() { return class_; }
 
  private:
   v1::InventoryClass& class_;
   bool cut_ = false;
 };
+
+/// Drops instances that their key properties do not name, and all but the first of those they name
+/// alike: the site could not tell them apart, and a delta neither.
+void keep_named_once(v1::InventoryClass& one);
 
 constexpr std::string_view cimv2 = "root\\cimv2";
 constexpr std::string_view cimv2_sms = "root\\cimv2\\sms";
