@@ -189,6 +189,7 @@ void NotifyEngine::run_due() {
     agenda_.pop();
     keep(what);
   }
+  if (timer_set_for_ <= when) timer_set_for_ = SteadyTime::max();  // a clock was put forward
   arm();
 }
 
@@ -438,11 +439,12 @@ void NotifyEngine::push_chunk(const SessionPtr& session, Chunk chunk) {
   if (session->phase == Phase::closed || session->phase == Phase::black_hole) return;
   session->out_bytes += chunk.bytes.size();
   session->out.push_back(std::move(chunk));
-  if (session->out_bytes > static_cast<std::size_t>(config_.out_bytes_max)) {
-    ++counts_["slow_readers"];
-    return close(session, "reads too slowly");
-  }
   flush(session);
+  if (session->phase == Phase::closed ||
+      session->out_bytes <= static_cast<std::size_t>(config_.out_bytes_max))
+    return;
+  ++counts_["slow_readers"];
+  close(session, "reads too slowly");
 }
 
 void NotifyEngine::flush(const SessionPtr& session) {
@@ -998,8 +1000,7 @@ void NotifyEngine::send_frame(const SessionPtr& session, Kind kind, const std::s
   }
   std::string frame = write_frame(rules, kind, text.empty() ? "" : write_text(rules, text), twist);
   ++session->frames_out;
-  const Header header{static_cast<std::uint32_t>(frame.size() - rules.layout->bytes), rules.major,
-                      rules.minor, rules.layout->bytes, static_cast<std::uint32_t>(kind)};
+  const Header header = read_header(rules, std::as_bytes(std::span(frame)));
   write_frame_line(*session, false, kind, &header, text, "sent", {},
                    rule != nullptr ? std::as_bytes(std::span(frame)) : std::span<const std::byte>{},
                    rule != nullptr ? fault_name(rule->fault) : nullptr);
