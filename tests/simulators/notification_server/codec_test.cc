@@ -1,3 +1,4 @@
+#include "simulators/notification_server/evidence.h"
 #include "simulators/notification_server/faults.h"
 #include "simulators/notification_server/frame.h"
 #include "simulators/notification_server/message.h"
@@ -367,6 +368,53 @@ TEST(NotifyFrame, OutlivesRandomBytesAndDamagedFrames) {
   }
   EXPECT_GT(whole, 2'000);
   EXPECT_GT(parsed, 1'000);
+}
+
+TEST(NotifyEvidence, CountsALineThatTheDiskDidNotTake) {
+  EvidenceFile file;
+  ASSERT_TRUE(file.open("/dev/full", 1 << 20));
+  file.write("{}");
+  file.flush();
+  EXPECT_EQ(file.lost(), 1U);
+}
+
+TEST(NotifyEvidence, SaysThatAFileCannotBeOpened) {
+  EvidenceFile file;
+  const auto opened = file.open("/nowhere/at/all.jsonl", 1 << 20);
+  ASSERT_FALSE(opened);
+  EXPECT_STREQ(opened.error().code, "notify.evidence");
+}
+
+// Goal: a code in the evidence can be looked up. Method: every literal of the sources in the
+// reference.
+TEST(NotifyReference, NamesEveryCodeSettingAndFaultOfTheSources) {
+  const std::filesystem::path root(GREENGATE_SOURCE_DIR);
+  const auto text_of = [](const std::filesystem::path& path) {
+    std::stringstream all;
+    all << std::ifstream(path).rdbuf();
+    return all.str();
+  };
+  const std::string reference = text_of(root / "docs/reference/simulators-notify.md");
+  const std::regex code(
+      "\"((frame|text|xml|schema|signin|session|keepalive|response|notify)\\.[a-z_]+)\"");
+  const std::regex setting("\\{\"([a-z_]+)\",\\s*&C::");
+  const std::regex fault("\\{\"([a-z-]+)\", Fault::");
+  int seen = 0;
+  for (const auto& file :
+       std::filesystem::directory_iterator(root / "simulators/notification_server")) {
+    if (file.path().extension() != ".cc") continue;
+    const std::string source = text_of(file.path());
+    for (const std::regex* pattern : {&code, &setting, &fault})
+      for (std::sregex_iterator at(source.begin(), source.end(), *pattern), end; at != end; ++at) {
+        ++seen;
+        const std::string name = (*at)[1];
+        const bool is_size = name.starts_with("payload-size-") && name != "payload-size-zero";
+        EXPECT_NE(reference.find(is_size ? "`" + name.substr(12) + "`" : "`" + name + "`"),
+                  std::string::npos)
+            << name << " of " << file.path().filename();
+      }
+  }
+  EXPECT_GT(seen, 150);
 }
 
 TEST(NotifyFaults, MatchPatternsAsPeopleExpect) {

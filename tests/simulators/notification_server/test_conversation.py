@@ -99,6 +99,27 @@ class Conversation(unittest.TestCase):
         self.assertEqual(lines[0]["tls"], "TLSv1.3")
         self.assertEqual(lines[2]["reason"], "client closed")
 
+    def test_a_full_evidence_file_makes_room_once(self):
+        import os
+        server = self.serve(evidence_bytes_max=4096)
+        client = self.online(server)
+        for _ in range(20):
+            client.keep_alive()
+        server.wait_for(lambda: server.admin("GET", f"clients/{me.sms_id}")["keep_alives"] == 20)
+        server.lines("messages")
+        for name in ("messages.jsonl", "messages.jsonl.1"):
+            self.assertLess(os.path.getsize(os.path.join(server.folder, name)), 4096 + 1024)
+        self.assertEqual(server.admin("GET", "stats")["evidence_lost"], 0)
+
+    def test_evidence_can_be_of_violations_only(self):
+        server = self.serve(evidence="violations")
+        client = self.online(server)
+        client.keep_alive()
+        client.send(client.codec.message(KEEP_ALIVE, client.keep_alive_xml(type="X")))
+        server.wait_for_code("schema.client_type")
+        line, = server.lines("messages")
+        self.assertEqual(line["violations"][0]["code"], "schema.client_type")
+
     def test_both_tls_versions_are_taken(self):
         server = self.serve()
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):

@@ -217,6 +217,12 @@ class Violations(unittest.TestCase):
         self.assertRegex(client.ended(), "^alert .*CERTIFICATE_REQUIRED")
         self.assertEqual(server.lines("sessions")[0]["event"], "handshake_failed")
 
+    def test_more_clients_than_the_bound_are_refused(self):
+        server = self.serve(clients_max=1)
+        self.online(server, other)
+        self.assertEqual(self.sign_in_code(server).ended(), "close_notify")
+        self.assertEqual(server.codes(), {"signin.full": 1})
+
     def test_a_second_response_to_one_push(self):
         server = self.serve()
         client = self.online(server)
