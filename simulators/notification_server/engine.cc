@@ -189,6 +189,7 @@ void NotifyEngine::run_due() {
     agenda_.pop();
     keep(what);
   }
+  if (timer_set_for_ <= when) timer_set_for_ = SteadyTime::max();  // a clock was put forward
   arm();
 }
 
@@ -226,8 +227,8 @@ void NotifyEngine::keep(const Appointment& what) {
           !session || session->leaving)
         return;
       delivery.late = true;
-      note(*session, {{"response.late", "7.2", Severity::warning,
-                       "push " + std::to_string(what.a) + " is not answered in time"}});
+      note_frameless(*session, {"response.late", "7.2", Severity::warning,
+                                "push " + std::to_string(what.a) + " is not answered in time"});
       return;
     }
     default:
@@ -242,13 +243,18 @@ void NotifyEngine::keep(const Appointment& what) {
       return;
     case Due::signin_limit:
       if (session->phase != Phase::signing_in) return;
-      note(*session, {{"session.no_signin", "2.5", Severity::fatal, "no SignIn in time"}});
+      note_frameless(*session, {"session.no_signin", "2.5", Severity::fatal, "no SignIn in time"});
       return close(session, "no sign-in");
-    case Due::frame_limit:
-      if (session->in.empty() || session->frame_serial != what.b) return;
-      note(*session,
-           {{"frame.stalled", "8.2", Severity::fatal, "a frame was begun and not ended"}});
+    case Due::frame_limit: {
+      session->frame_watched = false;
+      if (session->in.empty()) return;
+      const auto spent = std::chrono::duration_cast<milliseconds>(now() - session->frame_since);
+      const milliseconds limit(config_.frame_timeout_ms);
+      if (spent < limit) return watch_frame(*session, limit - spent);  // a later frame
+      note_frameless(*session,
+                     {"frame.stalled", "8.2", Severity::fatal, "a frame was begun and not ended"});
       return close(session, "stalled frame");
+    }
     case Due::pending_pushes:
       return send_pending(session);
     case Due::chunk:
@@ -259,8 +265,8 @@ void NotifyEngine::keep(const Appointment& what) {
       session->held_frames = 0;
       return;
     case Due::leave_limit:
-      note(*session, {{"session.not_closed", "2.5", Severity::warning,
-                       "still open after it was told or given cause to leave"}});
+      note_frameless(*session, {"session.not_closed", "2.5", Severity::warning,
+                                "still open after it was told or given cause to leave"});
       if (what.b == 1) close(session, "did not leave");
       return;
     case Due::close_session:
@@ -430,19 +436,26 @@ void NotifyEngine::feed(const SessionPtr& session, std::span<const std::byte> by
     return;
   }
   session->in.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  remind(milliseconds(config_.frame_timeout_ms), Due::frame_limit, session->id,
-         ++session->frame_serial);
+  session->frame_since = now();
+  watch_frame(*session, milliseconds(config_.frame_timeout_ms));
+}
+
+void NotifyEngine::watch_frame(Session& session, milliseconds in) {
+  if (session.frame_watched) return;  // one appointment per session, however many frames it begins
+  session.frame_watched = true;
+  remind(in, Due::frame_limit, session.id);
 }
 
 void NotifyEngine::push_chunk(const SessionPtr& session, Chunk chunk) {
   if (session->phase == Phase::closed || session->phase == Phase::black_hole) return;
   session->out_bytes += chunk.bytes.size();
   session->out.push_back(std::move(chunk));
-  if (session->out_bytes > static_cast<std::size_t>(config_.out_bytes_max)) {
-    ++counts_["slow_readers"];
-    return close(session, "reads too slowly");
-  }
   flush(session);
+  if (session->phase == Phase::closed ||
+      session->out_bytes <= static_cast<std::size_t>(config_.out_bytes_max))
+    return;
+  ++counts_["slow_readers"];
+  close(session, "reads too slowly");
 }
 
 void NotifyEngine::flush(const SessionPtr& session) {
@@ -998,8 +1011,7 @@ void NotifyEngine::send_frame(const SessionPtr& session, Kind kind, const std::s
   }
   std::string frame = write_frame(rules, kind, text.empty() ? "" : write_text(rules, text), twist);
   ++session->frames_out;
-  const Header header{static_cast<std::uint32_t>(frame.size() - rules.layout->bytes), rules.major,
-                      rules.minor, rules.layout->bytes, static_cast<std::uint32_t>(kind)};
+  const Header header = read_header(rules, std::as_bytes(std::span(frame)));
   write_frame_line(*session, false, kind, &header, text, "sent", {},
                    rule != nullptr ? std::as_bytes(std::span(frame)) : std::span<const std::byte>{},
                    rule != nullptr ? fault_name(rule->fault) : nullptr);
@@ -1138,15 +1150,13 @@ void NotifyEngine::note(const Session& session, const Findings& findings) {
       violations_.pop_front();
     violations_.push_back({clock_.wall(), session.id, sms_id_of(session), finding});
   }
-  // Departures that no frame carries (too late, never closed) are evidence too.
-  if (!findings.empty() && findings.front().severity != Severity::refused &&
-      (findings.front().code == std::string_view("response.late") ||
-       std::string_view(findings.front().code).starts_with("session.") ||
-       findings.front().code == std::string_view("frame.stalled")))
-    write_session_line(session, "violation",
-                       {{"code", findings.front().code},
-                        {"section", findings.front().section},
-                        {"detail", findings.front().detail}});
+}
+
+void NotifyEngine::note_frameless(const Session& session, Finding finding) {
+  write_session_line(
+      session, "violation",
+      {{"code", finding.code}, {"section", finding.section}, {"detail", finding.detail}});
+  note(session, {std::move(finding)});
 }
 
 void NotifyEngine::write_frame_line(const Session& session, bool in, Kind kind,

@@ -71,8 +71,9 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     ClientNumber client = nobody;
     std::string claimed;  // the SMSID of a sign-in that was not accepted
     std::optional<notify::KeyHash> key;
-    std::string in;                  // the begun frame, empty between frames
-    std::uint64_t frame_serial = 0;  // tells one begun frame from the next
+    std::string in;              // the begun frame, empty between frames
+    SteadyTime frame_since{};    // when it was begun
+    bool frame_watched = false;  // an appointment looks after it
     std::list<Chunk> out;
     std::size_t out_bytes = 0;
     std::string held;  // many_frames_per_write
@@ -171,6 +172,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void on_readable(const SessionPtr& session);
   void handshake(const SessionPtr& session);
   void feed(const SessionPtr& session, std::span<const std::byte> bytes);
+  void watch_frame(Session& session, std::chrono::milliseconds in);
   void flush(const SessionPtr& session);
   void push_chunk(const SessionPtr& session, Chunk chunk);
   void close(const SessionPtr& session, std::string_view reason, bool orderly = true);
@@ -212,6 +214,8 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void report_task(Push& push);
   std::string sms_id_of(const Session& session) const;
   void note(const Session& session, const notify::Findings& findings);
+  /// For a departure that no frame carries: too late, never closed.
+  void note_frameless(const Session& session, notify::Finding finding);
   void write_frame_line(const Session& session, bool in, notify::Kind kind,
                         const notify::Header* header, std::string_view xml,
                         std::string_view verdict, const notify::Findings& findings,

@@ -154,17 +154,20 @@ const Layout* find_layout(std::string_view name) {
   return nullptr;
 }
 
+Header read_header(const FrameRules& rules, std::span<const std::byte> stream) {
+  const Layout& layout = *rules.layout;
+  return {take(rules, stream, layout.payload_size), take(rules, stream, layout.major),
+          take(rules, stream, layout.minor), take(rules, stream, layout.header_size),
+          take(rules, stream, layout.channel)};
+}
+
 Cut cut_frame(const FrameRules& rules, std::span<const std::byte> stream) {
   const Layout& layout = *rules.layout;
   Cut cut;
   if (stream.size() < layout.bytes) return cut;
 
-  Header& header = cut.header;
-  header.payload_size = take(rules, stream, layout.payload_size);
-  header.major = take(rules, stream, layout.major);
-  header.minor = take(rules, stream, layout.minor);
-  header.header_size = take(rules, stream, layout.header_size);
-  header.channel = take(rules, stream, layout.channel);
+  cut.header = read_header(rules, stream);
+  const Header& header = cut.header;
   cut.header_read = true;
 
   if (header.major > version_max || header.minor > version_max)

@@ -79,6 +79,9 @@ struct Cut {
   Findings findings;            ///< Bad: why.
 };
 
+/// The five fields as they stand; `stream` holds at least the layout's bytes.
+Header read_header(const FrameRules& rules, std::span<const std::byte> stream);
+
 /// Looks at the front of `stream`; nothing is copied or allocated while more is needed.
 Cut cut_frame(const FrameRules& rules, std::span<const std::byte> stream);
 
