@@ -406,9 +406,13 @@ asio::awaitable<Result<HttpResponse>> HttpClient::State::exchange(Loop& loop,
       connection = std::move(*made);
     }
     attempt.connection = connection.get();
-    Spoken spoken = connection->tls
-                        ? co_await speak(*connection->tls, *connection, config, *head, request)
-                        : co_await speak(connection->socket, *connection, config, *head, request);
+    // Not a conditional expression: g++ 12 destroys an awaited result in one twice.
+    Spoken spoken;
+    if (connection->tls) {
+      spoken = co_await speak(*connection->tls, *connection, config, *head, request);
+    } else {
+      spoken = co_await speak(connection->socket, *connection, config, *head, request);
+    }
     attempt.connection = nullptr;
     if (attempt.expired) co_return http_error(spoken.doing, asio::error::operation_aborted);
     if (spoken.error) {

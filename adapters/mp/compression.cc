@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 namespace greengate::adapters {
 namespace {
+
+constexpr std::size_t kept_room_bytes_max = 1u << 20;  ///< Per thread, between two messages.
 
 struct FreeCompressor {
   void operator()(libdeflate_compressor* c) const { libdeflate_free_compressor(c); }
@@ -33,11 +36,16 @@ libdeflate_compressor* compressor(int level) {
 
 std::string compress_zlib(std::string_view plain, int level) {
   libdeflate_compressor* with = compressor(level);
-  std::string out(libdeflate_zlib_compress_bound(with, plain.size()), '\0');
+  // Room for the worst case is far more than what comes out, so it is kept, and only the result is
+  // made anew.
+  thread_local std::vector<char> room;
+  const std::size_t bound = libdeflate_zlib_compress_bound(with, plain.size());
+  if (room.size() < bound) room.resize(bound);
   const std::size_t length =
-      libdeflate_zlib_compress(with, plain.data(), plain.size(), out.data(), out.size());
+      libdeflate_zlib_compress(with, plain.data(), plain.size(), room.data(), room.size());
   GREENGATE_CHECK(length > 2, "the bound is large enough for any input");
-  out.resize(length);
+  std::string out(room.data(), length);
+  if (room.size() > kept_room_bytes_max) std::vector<char>().swap(room);
   // The second byte only hints at the effort spent. Every public client sends the default's
   // (M 1.4), so we do too.
   out[1] = static_cast<char>(0x9C);

@@ -171,7 +171,7 @@ Opened open(const adapters::OutgoingMessage& message) {
   EXPECT_EQ(parts->header.substr(0, 2), "\xFF\xFE");
   opened.header = adapters::utf8_from_utf16(parts->header);
   opened.payload = std::string(parts->payload);
-  uLongf length = 64u << 20;
+  uLongf length = 8u << 20;
   opened.stream.resize(length);
   EXPECT_EQ(
       uncompress(reinterpret_cast<Bytef*>(opened.stream.data()), &length,
