@@ -412,9 +412,8 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
                       [self = shared_from_this()](const error_code& wrong) {
                         self->write_armed = false;
                         if (wrong || !self->pool) return;
-                        if (!self->established) return self->progress();
-                        self->flush();
-                        if (Link* mine = self->link) self->pool->after(*mine);
+                        if (self->established) self->flush();
+                        self->progress();  // TLS may have had to write before it could read on
                       });
   }
 
@@ -427,6 +426,7 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
       handshake();
     else
       read_some();
+    if (link && !failure && established && !out.empty() && !write_armed) flush();
     owner.after(mine);
   }
 
@@ -770,7 +770,7 @@ void SessionPool::Impl::publish(Link& link) {
   shown.pushes = link.pushes;
   shown.duplicates = link.duplicates;
   shown.answers = link.answers;
-  if (error && shown.error_code != error->code) {
+  if (error && (shown.error_code != error->code || shown.error_message != error->message)) {
     shown.error_code = error->code;
     shown.error_message = error->message;
   }
@@ -930,7 +930,7 @@ void SessionPool::Impl::resolve(Server& server) {
           const auto connection = waiter.lock();
           if (!connection || !connection->link) continue;
           Link& link = *connection->link;
-          if (wrong)
+          if (server.addresses.empty())  // what was known before a bad day still serves
             connection->broke({Remedy::retry,
                                "bgb.resolve",
                                "The name " + server.where.host +

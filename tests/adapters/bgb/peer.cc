@@ -5,6 +5,7 @@
 
 #include <openssl/ec.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include <array>
@@ -34,8 +35,8 @@ std::string bio_text(BIO* bio) {
 }  // namespace
 
 TestIdentity make_identity(const std::string& common_name, const std::string& san_ip,
-                           int days_valid) {
-  EVP_PKEY* key = EVP_EC_gen("P-256");  // quick to make; the protocol does not care
+                           int days_valid, bool rsa) {
+  EVP_PKEY* key = rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
   X509* certificate = X509_new();
   X509_set_version(certificate, 2);
   static std::atomic<long> serial = 1;

@@ -15,9 +15,9 @@ struct TestIdentity {
   std::string private_key_pem, private_key_der;  // the DER is PKCS#8
 };
 /// Self-signed; `san_ip` goes into the certificate as an address. A negative `days_valid` has
-/// expired.
+/// expired. RSA-2048 takes a while to make; P-256 does not.
 TestIdentity make_identity(const std::string& common_name, const std::string& san_ip = "",
-                           int days_valid = 30);
+                           int days_valid = 30, bool rsa = false);
 
 /// What a client sent, and as whom its certificate says it came.
 struct Heard {

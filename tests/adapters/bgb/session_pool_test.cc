@@ -87,6 +87,9 @@ class Ear final : public adapters::BgbListener {
 
 // A pool with its net thread and one identity per agent, whose certificate bears the agent's id.
 class House {
+  SystemClock clock_;  // before the pool, which refers to both
+  asio::io_context net_;
+
  public:
   explicit House(BgbConfig config) : guard_(asio::make_work_guard(net_)) {
     pool.emplace(
@@ -124,8 +127,6 @@ class House {
   std::optional<SessionPool> pool;
 
  private:
-  SystemClock clock_;
-  asio::io_context net_;
   asio::executor_work_guard<asio::io_context::executor_type> guard_;
   std::thread thread_;
 };
@@ -492,20 +493,21 @@ TEST(BgbSessionPool, DrainsByAnsweringWhatIsInHandAndSigningEverybodyOff) {
   stage.house.pool->stop();
 }
 
+// A loaded machine may delay what we see but never bring it forward: so each handshake has an
+// earliest moment.
 TEST(BgbSessionPool, NeverExceedsItsHandshakeBudget) {
   Stage stage({}, [](BgbConfig& config) { config.handshakes_per_second = 50; });
   ASSERT_TRUE(stage.house.pool->start());
+  const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 80; ++i) stage.house.pool->open(agent(i));
   ASSERT_TRUE(wait_until([&] { return stage.house.ear.online == 80; }));
   const auto moments = stage.peer.handshakes();
   ASSERT_EQ(moments.size(), 80u);
-  for (std::size_t i = 0; i < moments.size(); ++i) {
-    std::size_t within = 0;
-    for (std::size_t j = i; j < moments.size() && moments[j] - moments[i] < milliseconds(1'000);
-         ++j)
-      ++within;
-    EXPECT_LE(within, 50u + 5u + 5u) << "rate, the burst of a tenth, and the peer's own scheduling";
-  }
+  constexpr int burst = 5;  // a tenth of a second's worth
+  for (int i = burst; i < 80; ++i)
+    EXPECT_GE(moments[static_cast<std::size_t>(i)] - begin,
+              milliseconds((i + 1 - burst) * 1'000 / 50 - 1))
+        << i;
 }
 
 TEST(BgbSessionPool, BoundsItsHandshakesInFlight) {
