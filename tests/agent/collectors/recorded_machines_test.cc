@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -28,7 +29,9 @@ TEST_P(Recorded, GivesWhatIsExpectedOfIt) {
   const RecordedMachine machine(GetParam());
   const ManualClock clock;
   const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), clock);
-  const v1::Discovery discovery = collect_discovery(machine.view(), clock);
+  v1::Discovery discovery = collect_discovery(machine.view(), clock);
+  EXPECT_EQ(discovery.agent_version(), "greengate-agent " GREENGATE_VERSION);
+  discovery.set_agent_version("greengate-agent");  // a new version is no change of the machine
   EXPECT_EQ(what_is_wrong(inventory), "");
   EXPECT_EQ(what_is_wrong(discovery), "");
   const std::string seen = agent::inventory_json(inventory, discovery);
@@ -237,6 +240,26 @@ TEST(Inventory, IsTheSameOnAnArena) {
   auto* inventory = google::protobuf::Arena::CreateMessage<v1::HardwareInventory>(&arena);
   collect_hardware_inventory(machine.view(), ManualClock(), *inventory);
   EXPECT_EQ(inventory->SerializeAsString(), collect(machine).SerializeAsString());
+}
+
+// Goal: the reference tells about every property. Method: it is looked for in its class's own
+// section.
+TEST(Reference, NamesEveryPropertyOfEveryClass) {
+  std::ostringstream text;
+  text << std::ifstream(std::string(GREENGATE_SOURCE_DIR) + "/docs/reference/inventory.md").rdbuf();
+  const v1::HardwareInventory inventory = collect(RecordedMachine("debian12-vm"));
+  for (const v1::InventoryClass& one : inventory.classes()) {
+    const std::size_t start = text.str().find("\n## " + one.name() + " ");
+    ASSERT_NE(start, std::string::npos) << one.name();
+    std::string section = text.str().substr(start + 1, text.str().find("\n## ", start + 1) - start);
+    for (char& c : section) c = std::isalnum(static_cast<unsigned char>(c)) ? c : ' ';
+    section = " " + section + " ";
+    for (const std::string& property : one.properties()) {
+      if (property == "SystemName") continue;  // told once, under Win32_DiskDrive
+      EXPECT_NE(section.find(" " + property + " "), std::string::npos)
+          << one.name() << "." << property;
+    }
+  }
 }
 
 }  // namespace
