@@ -8,17 +8,19 @@
 
 namespace greengate::test {
 
-/// A clock whose hands the test moves. Starts at 2026-01-15 10:20:30 UTC. Any thread.
+/// A clock whose hands the test moves. Any thread.
 class ManualClock final : public Clock {
  public:
-  WallTime wall() const override { return from_millis(1'768'472'430'000 + passed_ms_.load()); }
+  WallTime wall() const override {
+    return from_millis(1'768'469'400'000 + passed_.load());
+  }  // 2026-01-15T09:30:00Z
   SteadyTime steady() const override {
-    return SteadyTime(std::chrono::milliseconds(1'000'000 + passed_ms_.load()));
+    return SteadyTime(std::chrono::hours(1)) + std::chrono::milliseconds(passed_.load());
   }
-  void advance(std::chrono::milliseconds by) { passed_ms_ += by.count(); }
+  void advance(std::chrono::milliseconds by) { passed_ += by.count(); }
 
  private:
-  std::atomic<std::int64_t> passed_ms_{0};
+  std::atomic<std::int64_t> passed_ = 0;
 };
 
 }  // namespace greengate::test
