@@ -2,7 +2,6 @@
 #include "agent/collectors/limits.h"
 #include "core/random.h"
 #include "tests/agent/collectors/recorded_machine.h"
-#include "tests/support/manual_clock.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -19,7 +18,7 @@ using agent::collect_discovery;
 using agent::collect_hardware_inventory;
 
 std::string wrong_with(const RecordedMachine& machine) {
-  const ManualClock clock;
+  const RecordingClock clock;
   std::string wrong = what_is_wrong(collect_hardware_inventory(machine.view(), clock));
   return wrong.empty() ? what_is_wrong(collect_discovery(machine.view(), clock)) : wrong;
 }
@@ -40,13 +39,13 @@ TEST(Hostile, LinksNeverLeadOutOfARecording) {
   secret.write("/os-release", "PRETTY_NAME=\"from outside\"\n");
   fs::remove(machine.root() / "etc/os-release");
   fs::create_symlink(secret.root() / "os-release", machine.root() / "etc/os-release");
-  EXPECT_NE(collect_discovery(machine.view(), ManualClock()).operating_system(), "from outside");
+  EXPECT_NE(collect_discovery(machine.view(), RecordingClock()).operating_system(), "from outside");
   fs::remove(machine.root() / "etc/os-release");
   std::string climb;
   for (int i = 0; i < 40; ++i) climb += "../";
   fs::create_symlink(climb + secret.root().string().substr(1) + "/os-release",
                      machine.root() / "etc/os-release");
-  EXPECT_NE(collect_discovery(machine.view(), ManualClock()).operating_system(), "from outside");
+  EXPECT_NE(collect_discovery(machine.view(), RecordingClock()).operating_system(), "from outside");
 }
 
 // A pipe in a file's place would hold a reader for ever; the test's own time limit is the judge.
@@ -75,7 +74,8 @@ TEST(Hostile, AGigabyteOfPackagesCostsABoundedAmount) {
   fs::resize_file(status, 1ull << 30);  // the rest is one line of a gigabyte
   const std::uint64_t before = resident_kilobytes();
   const auto started = std::chrono::steady_clock::now();
-  const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), ManualClock());
+  const v1::HardwareInventory inventory =
+      collect_hardware_inventory(machine.view(), RecordingClock());
   const v1::InventoryClass* packages = find_class(inventory, "Win32Reg_AddRemovePrograms");
   ASSERT_TRUE(packages);
   EXPECT_EQ(static_cast<std::size_t>(packages->instances_size()), agent::limits::packages);
@@ -88,7 +88,8 @@ TEST(Hostile, AGigabyteWithoutALineIsNotReadToItsEnd) {
   const RecordedMachine machine("debian12-vm");
   fs::resize_file(machine.root() / "var/lib/dpkg/status", 1ull << 30);
   const std::uint64_t before = resident_kilobytes();
-  const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), ManualClock());
+  const v1::HardwareInventory inventory =
+      collect_hardware_inventory(machine.view(), RecordingClock());
   EXPECT_EQ(find_class(inventory, "Win32Reg_AddRemovePrograms")->instances_size(), 5);
   EXPECT_LT(resident_kilobytes() - before, 16'000u);
 }
@@ -101,7 +102,8 @@ TEST(Hostile, ThousandsOfProcessesAreCutAtTheBound) {
     machine.write("/proc/" + id + "/stat",
                   id + " (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0\n");
   }
-  const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), ManualClock());
+  const v1::HardwareInventory inventory =
+      collect_hardware_inventory(machine.view(), RecordingClock());
   const v1::InventoryClass* processes = find_class(inventory, "Win32_Process");
   ASSERT_TRUE(processes);
   EXPECT_EQ(static_cast<std::size_t>(processes->instances_size()), agent::limits::processes);
@@ -113,7 +115,8 @@ TEST(Hostile, NamesWithEscapesAreShownAsText) {
   machine.write("/proc/7/stat",
                 "7 (a\x1b[2J\n) S 9 b) R 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0\n");
   machine.write("/sys/block/\x1b]0;owned\x07/size", "8\n");
-  const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), ManualClock());
+  const v1::HardwareInventory inventory =
+      collect_hardware_inventory(machine.view(), RecordingClock());
   EXPECT_EQ(what_is_wrong(inventory), "");
   EXPECT_EQ(value_of(inventory, "Win32_Process", 0, "Name").text(), "a [2J ) S 9 b");
   EXPECT_EQ(value_of(inventory, "Win32_Process", 0, "ParentProcessId").unsigned_integer(), 1u);

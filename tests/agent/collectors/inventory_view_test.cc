@@ -2,7 +2,6 @@
 
 #include "agent/collectors/helper_process.h"
 #include "tests/agent/collectors/recorded_machine.h"
-#include "tests/support/manual_clock.h"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +21,7 @@ struct Seen {
 
 Seen look_at(const char* name) {
   const RecordedMachine machine(name);
-  const ManualClock clock;
+  const RecordingClock clock;
   return {collect_hardware_inventory(machine.view(), clock),
           collect_discovery(machine.view(), clock)};
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "agent/collectors/collectors.h"
+#include "core/clock.h"
 
 #include <filesystem>
 #include <string>
@@ -26,6 +27,13 @@ class RecordedMachine {
 
  private:
   std::filesystem::path root_;
+};
+
+/// The moment all recordings are looked at: 2026-01-15 10:20:30 UTC. The expectations hold it.
+class RecordingClock final : public Clock {
+ public:
+  WallTime wall() const override { return from_millis(1'768'472'430'000); }
+  SteadyTime steady() const override { return SteadyTime(std::chrono::hours(1)); }
 };
 
 std::filesystem::path machines_folder();

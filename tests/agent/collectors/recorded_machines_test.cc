@@ -1,10 +1,10 @@
 #include "agent/collectors/collectors.h"
 #include "agent/inventory_view.h"
 #include "tests/agent/collectors/recorded_machine.h"
-#include "tests/support/manual_clock.h"
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -16,7 +16,7 @@ using agent::collect_discovery;
 using agent::collect_hardware_inventory;
 
 v1::HardwareInventory collect(const RecordedMachine& machine) {
-  return collect_hardware_inventory(machine.view(), ManualClock());
+  return collect_hardware_inventory(machine.view(), RecordingClock());
 }
 
 class Recorded : public testing::TestWithParam<const char*> {};
@@ -26,9 +26,11 @@ class Recorded : public testing::TestWithParam<const char*> {};
 // for the next commit's reader to judge.
 TEST_P(Recorded, GivesWhatIsExpectedOfIt) {
   const RecordedMachine machine(GetParam());
-  const ManualClock clock;
+  const RecordingClock clock;
   const v1::HardwareInventory inventory = collect_hardware_inventory(machine.view(), clock);
-  const v1::Discovery discovery = collect_discovery(machine.view(), clock);
+  v1::Discovery discovery = collect_discovery(machine.view(), clock);
+  EXPECT_EQ(discovery.agent_version(), "greengate-agent " GREENGATE_VERSION);
+  discovery.set_agent_version("greengate-agent");  // a new version is no change of the machine
   EXPECT_EQ(what_is_wrong(inventory), "");
   EXPECT_EQ(what_is_wrong(discovery), "");
   const std::string seen = agent::inventory_json(inventory, discovery);
@@ -169,7 +171,7 @@ TEST(RaspberryPi, TakesModelAndSerialNumberFromTheDeviceTree) {
             "Raspberry Pi 4 Model B Rev 1.4");
   EXPECT_EQ(value_of(inventory, "Win32_BIOS", 0, "SerialNumber").text(), "10000000e0000007");
   EXPECT_EQ(value_of(inventory, "SMS_Processor", 0, "Name").text(), "ARM Cortex-A72");
-  EXPECT_EQ(collect_discovery(machine.view(), ManualClock()).model(),
+  EXPECT_EQ(collect_discovery(machine.view(), RecordingClock()).model(),
             "Raspberry Pi 4 Model B Rev 1.4");
 }
 
@@ -195,7 +197,7 @@ TEST(RaspberryPi, ReadsServicesFromDiskWhereNobodyMayBeAsked) {
 TEST(Container, KeepsTheIdentityOfItsHostToItself) {
   const RecordedMachine machine("container-minimal");
   const v1::HardwareInventory inventory = collect(machine);
-  const v1::Discovery discovery = collect_discovery(machine.view(), ManualClock());
+  const v1::Discovery discovery = collect_discovery(machine.view(), RecordingClock());
   EXPECT_EQ(discovery.model(), "Container");
   EXPECT_EQ(discovery.serial_number(), "");
   EXPECT_EQ(discovery.system_uuid(), "");
@@ -212,7 +214,7 @@ TEST(EmptyMachine, GivesEmptyOrAbsentClasses) {
     EXPECT_EQ(one.instances_size(), 0) << one.name();
   EXPECT_FALSE(find_class(inventory, "Win32_Process"));
   EXPECT_FALSE(find_class(inventory, "Win32Reg_AddRemovePrograms"));
-  const v1::Discovery discovery = collect_discovery(nothing.view(), ManualClock());
+  const v1::Discovery discovery = collect_discovery(nothing.view(), RecordingClock());
   EXPECT_EQ(discovery.host_name(), "");
   EXPECT_EQ(discovery.addresses_size(), 0);
 }
@@ -220,7 +222,7 @@ TEST(EmptyMachine, GivesEmptyOrAbsentClasses) {
 TEST(EmptyMachine, MayBeMissingAltogether) {
   agent::MachineView view;
   view.root = "/nowhere/at/all";
-  const v1::HardwareInventory inventory = collect_hardware_inventory(view, ManualClock());
+  const v1::HardwareInventory inventory = collect_hardware_inventory(view, RecordingClock());
   for (const v1::InventoryClass& one : inventory.classes())
     EXPECT_EQ(one.instances_size(), 0) << one.name();
 }
@@ -235,8 +237,28 @@ TEST(Inventory, IsTheSameOnAnArena) {
   const RecordedMachine machine("rhel9-server");
   google::protobuf::Arena arena;
   auto* inventory = google::protobuf::Arena::CreateMessage<v1::HardwareInventory>(&arena);
-  collect_hardware_inventory(machine.view(), ManualClock(), *inventory);
+  collect_hardware_inventory(machine.view(), RecordingClock(), *inventory);
   EXPECT_EQ(inventory->SerializeAsString(), collect(machine).SerializeAsString());
+}
+
+// Goal: the reference tells about every property. Method: it is looked for in its class's own
+// section.
+TEST(Reference, NamesEveryPropertyOfEveryClass) {
+  std::ostringstream text;
+  text << std::ifstream(std::string(GREENGATE_SOURCE_DIR) + "/docs/reference/inventory.md").rdbuf();
+  const v1::HardwareInventory inventory = collect(RecordedMachine("debian12-vm"));
+  for (const v1::InventoryClass& one : inventory.classes()) {
+    const std::size_t start = text.str().find("\n## " + one.name() + " ");
+    ASSERT_NE(start, std::string::npos) << one.name();
+    std::string section = text.str().substr(start + 1, text.str().find("\n## ", start + 1) - start);
+    for (char& c : section) c = std::isalnum(static_cast<unsigned char>(c)) ? c : ' ';
+    section = " " + section + " ";
+    for (const std::string& property : one.properties()) {
+      if (property == "SystemName") continue;  // told once, under Win32_DiskDrive
+      EXPECT_NE(section.find(" " + property + " "), std::string::npos)
+          << one.name() << "." << property;
+    }
+  }
 }
 
 }  // namespace
