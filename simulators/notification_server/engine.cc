@@ -704,6 +704,9 @@ void NotifyEngine::judge_response(Session& session, const ClientMessage& message
   if (delivery.ever_answered && delivery.return_code != message.return_code)
     return wrong("response.changed_code", "2.6",
                  named + " was answered " + std::to_string(delivery.return_code) + " before");
+  if (delivery.expect_failure && message.return_code == 1)
+    findings.push_back({"response.unknown_type", "2.6", Severity::warning,
+                        named + " has a TaskType nobody knows and is answered with success"});
   if (message.return_code != 0 && message.return_code != 1)
     findings.push_back({"response.return_code", "6.1", Severity::warning,
                         "ReturnCode " + std::to_string(message.return_code) + " is not known"});
@@ -948,6 +951,7 @@ void NotifyEngine::deliver(const SessionPtr& session, Push& push, ClientNumber n
                           rule->fault == Fault::split_every_byte;
   delivery.state = Delivered::sent;
   delivery.fault = answerable ? nullptr : fault_name(rule->fault);
+  delivery.expect_failure = rule != nullptr && rule->fault == Fault::unknown_task_type;
   delivery.late = false;
   delivery.sent = now();
   delivery.sent_at = clock_.wall();

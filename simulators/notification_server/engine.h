@@ -103,6 +103,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     bool queued = false;
     bool late = false;
     bool ever_answered = false;
+    bool expect_failure = false;  // it was sent with a TaskType nobody knows
     const char* fault = nullptr;
     SessionId session = 0;    // the last one it was sent on
     std::uint32_t sends = 0;  // in all

@@ -261,6 +261,12 @@ class Faults(unittest.TestCase):
         server.wait_for(lambda: server.admin("GET", "pushes/1")["failed"] == 1)
         self.assertEqual(server.codes(), {})
 
+    def test_success_for_an_unknown_task_type_is_noted(self):
+        server, client, data, _ = self.pushed("unknown-task-type")
+        client.data = data
+        client.respond(client.frame(), 1)
+        server.wait_for_code("response.unknown_type")
+
     def test_missing_fields(self):
         _, client, data, _ = self.pushed("missing-fields")
         client.data = data

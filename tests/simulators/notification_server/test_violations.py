@@ -1,6 +1,7 @@
 """Every way a client can be wrong, and how the notification server says so."""
 
-import ssl
+import pathlib
+import re
 import sys
 import tempfile
 import unittest
@@ -425,6 +426,21 @@ class Violations(unittest.TestCase):
         self.assertEqual((got["total"], got["kept"]), (3, 2))
         self.assertEqual(got["violations"][0]["sms_id"], me.sms_id)
         self.assertEqual(got["violations"][0]["severity"], "refused")
+
+    def test_the_reference_names_every_code_setting_and_fault_of_the_sources(self):
+        root = pathlib.Path(__file__).resolve().parents[3]
+        reference = (root / "docs/reference/simulators-notify.md").read_text(encoding="utf-8")
+        names = set()
+        for source in (root / "simulators/notification_server").glob("*.cc"):
+            text = source.read_text(encoding="utf-8")
+            names.update(m.group(0).strip('"') for m in re.finditer(
+                r'"(frame|text|xml|schema|signin|session|keepalive|response|notify)\.[a-z_]+"', text))
+            names.update(re.findall(r'\{"([a-z_]+)",\s*&C::', text))
+            names.update(re.findall(r'\{"([a-z-]+)", Fault::', text))
+        names = {n.replace("payload-size", "") if re.match("payload-size-(huge|larger)", n) else n
+                 for n in names}
+        self.assertGreater(len(names), 140)
+        self.assertEqual([n for n in sorted(names) if f"`{n}`" not in reference], [])
 
 
 if __name__ == "__main__":
