@@ -40,6 +40,7 @@ struct Options {
   std::vector<std::string> checks;
   std::string checks_file;
   NotifyConfig notify_config;
+  std::string notify_config_file;
 };
 
 void add_common(CLI::App& app, Options& o) {
@@ -83,6 +84,7 @@ void add_mp(CLI::App& app, Options& o) {
 void add_notify(CLI::App& app, Options& o) {
   app.add_option("--notify-port", o.notify_config.port, "Port of the notification server; 0 chooses one")->capture_default_str();
   app.add_option("--notify-profile", o.notify_config.profile, "Wire profile")->capture_default_str();
+  app.add_option("--notify-config", o.notify_config_file, "JSON file with the notification server's other settings; flags win")->check(CLI::ExistingFile);
 }
 
 Result<void> read_checks(const Options& o, CheckLevels& levels) {
@@ -119,6 +121,20 @@ Result<void> complete(Options& o) {
     s.policy_date_ms = to_millis(*date);
   }
   if (s.https_only && !s.tls) return fail(Remedy::reject, "option.tls", "--https-only needs --tls.");
+#if GREENGATE_SIM_NOTIFY
+  if (!o.notify_config_file.empty()) {
+    std::ifstream in(o.notify_config_file, std::ios::binary);
+    std::stringstream text;
+    text << in.rdbuf();
+    NotifyConfig flags = o.notify_config;
+    auto read = notify_config_from_json(text.str(), flags);
+    if (!read) return pass(read);
+    o.notify_config = std::move(*read);
+    const NotifyConfig none;
+    if (flags.port != none.port) o.notify_config.port = flags.port;
+    if (flags.profile != none.profile) o.notify_config.profile = flags.profile;
+  }
+#endif
   o.notify_config.bind_address = o.bind_address;
   o.notify_config.dir = std::filesystem::path(o.dir) / "notify";
   return read_checks(o, s.checks);

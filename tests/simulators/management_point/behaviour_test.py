@@ -448,7 +448,7 @@ class Switches(unittest.TestCase):
             self.assertEqual((stats["accepted"], stats["endpoints"]["MP_DdrEndpoint"]["accepted"], stats["clients"]), (3, 1, 1))
 
     def test_limits_can_be_set(self):
-        with Simulator("--max-body", "5000", "--max-inflated", "10000") as sim:
+        with Simulator("--max-body", "9000", "--max-inflated", "10000") as sim:
             client = Client(sim)
             message = client.ddr()
             message.tail = b"x" * 10000

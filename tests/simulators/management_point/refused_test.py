@@ -196,7 +196,7 @@ REPORT = [
     ("ParentClass", edit('ParentClass="CCM_Client"', 'ParentClass="Other"'), "instance.parent_class"),
     ("no Namespace", lambda m: put(body=re.sub(' Namespace="[^"]*"', "", m.body, count=1))(m), "instance.namespace"),
     ("another Namespace", edit("\\root\\ccm", "\\root\\cimv2"), "instance.namespace"),
-    ("a Namespace of another host", edit(r'Namespace="\\WRONG-1\\', r'Namespace="\\OTHER\\'), "instance.namespace_host", "warn"),
+    ("a Namespace of another host", edit('"\\\\WRONG-1\\', '"\\\\OTHER\\'), "instance.namespace_host", "warn"),
     ("Content", edit('Content="New"', 'Content="new"'), "instance.content"),
     ("Updated in a full", edit('Content="New"', 'Content="Updated"'), "instance.content_in_full"),
     ("an element of another name", lambda m: put(body=m.body.replace("<CCM_Client>", "<Other>").replace("</CCM_Client>", "</Other>"))(m), "instance.element"),
