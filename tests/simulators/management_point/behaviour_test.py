@@ -454,7 +454,7 @@ class Switches(unittest.TestCase):
             message.tail = b"x" * 10000
             post(sim, message)
             self.assertIn("zlib.too_large", [v["code"] for v in sim.last_verdict()["violations"]])
-            self.assertTrue(raw_exchange(sim, b"CCM_POST /ccm_system/request HTTP/1.1\r\nContent-Length: 5001\r\n\r\n" + b"x" * 5001).startswith(b"HTTP/1.1 413 "))
+            self.assertTrue(raw_exchange(sim, b"CCM_POST /ccm_system/request HTTP/1.1\r\nContent-Length: 9001\r\n\r\n" + b"x" * 9001).startswith(b"HTTP/1.1 413 "))
 
     def test_windows_authentication(self):
         with Simulator("--windows-auth", "challenge", "--approval", "manual") as sim:
