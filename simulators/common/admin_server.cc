@@ -40,7 +40,8 @@ struct AdminServer::Impl : std::enable_shared_from_this<Impl> {
   asio::ip::tcp::acceptor acceptor;
   std::string bind_address;
   std::uint16_t port;
-  std::map<std::string, AdminHandler, std::greater<>> handlers;  // longest of a common beginning first
+  std::map<std::string, AdminHandler, std::greater<>>
+      handlers;  // longest of a common beginning first
   std::atomic<int> connections{0};
 
   asio::awaitable<AdminReply> answer(AdminRequest request) {
@@ -105,14 +106,17 @@ struct AdminServer::Impl : std::enable_shared_from_this<Impl> {
       if (connections >= connections_max) continue;
       ++connections;
       auto self = shared_from_this();
-      asio::co_spawn(acceptor.get_executor(), serve(std::move(socket)), [self](std::exception_ptr) { --self->connections; });
+      asio::co_spawn(acceptor.get_executor(), serve(std::move(socket)),
+                     [self](std::exception_ptr) { --self->connections; });
     }
   }
 };
 
 AdminServer::AdminServer(asio::io_context& io, std::string bind_address, std::uint16_t port)
     : impl_(std::make_shared<Impl>(io, std::move(bind_address), port)) {}
-AdminServer::~AdminServer() { stop(); }
+AdminServer::~AdminServer() {
+  stop();
+}
 
 void AdminServer::mount(std::string prefix, AdminHandler handler) {
   impl_->handlers[std::move(prefix)] = std::move(handler);
@@ -126,7 +130,9 @@ Result<void> AdminServer::start() {
   if (!error) impl_->acceptor.bind({address, impl_->port}, error);
   if (!error) impl_->acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error)
-    return fail(Remedy::reject, "admin.bind", "The admin port cannot be opened on " + impl_->bind_address + ":" + std::to_string(impl_->port) + ": " + error.message() + ".");
+    return fail(Remedy::reject, "admin.bind",
+                "The admin port cannot be opened on " + impl_->bind_address + ":" +
+                    std::to_string(impl_->port) + ": " + error.message() + ".");
   impl_->port = impl_->acceptor.local_endpoint().port();
   auto impl = impl_;
   asio::co_spawn(impl_->acceptor.get_executor(), impl_->accept(), [impl](std::exception_ptr) {});
@@ -138,6 +144,8 @@ void AdminServer::stop() {
   impl_->acceptor.close(ignored);
 }
 
-std::uint16_t AdminServer::port() const { return impl_->port; }
+std::uint16_t AdminServer::port() const {
+  return impl_->port;
+}
 
 }  // namespace greengate::sim

@@ -65,8 +65,9 @@ std::string der_of(X509* certificate) {
 }
 
 // The DER in front of the bare hash inside the padded block (RFC 8017, 9.2 note 1).
-constexpr unsigned char sha256_prefix[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
-                                           0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
+constexpr unsigned char sha256_prefix[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60,
+                                           0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+                                           0x01, 0x05, 0x00, 0x04, 0x20};
 constexpr unsigned char sha1_prefix[] = {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e,
                                          0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14};
 
@@ -75,7 +76,8 @@ std::string padded_block(std::size_t size, std::string_view content) {
   block[0] = '\0';
   block[1] = '\x01';
   block[size - content.size() - 1] = '\0';
-  std::copy(content.begin(), content.end(), block.end() - static_cast<std::ptrdiff_t>(content.size()));
+  std::copy(content.begin(), content.end(),
+            block.end() - static_cast<std::ptrdiff_t>(content.size()));
   return block;
 }
 
@@ -100,9 +102,15 @@ Result<Identity> identity_from_pem(const std::string& pem) {
   Identity identity;
   Owned<BIO> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   Owned<X509> certificate(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
-  if (!certificate) return fail(Remedy::reject, "identity.file", "A certificate file of the simulator cannot be read; remove it to have a new one made.");
+  if (!certificate)
+    return fail(
+        Remedy::reject, "identity.file",
+        "A certificate file of the simulator cannot be read; remove it to have a new one made.");
   const std::size_t key_at = pem.find("-----BEGIN PRIVATE KEY");
-  if (key_at == std::string::npos) return fail(Remedy::reject, "identity.file", "A certificate file of the simulator has no private key; remove it to have a new one made.");
+  if (key_at == std::string::npos)
+    return fail(Remedy::reject, "identity.file",
+                "A certificate file of the simulator has no private key; remove it to have a new "
+                "one made.");
   identity.key_pem = pem.substr(key_at);
   identity.certificate_pem = pem.substr(0, key_at);
   identity.certificate_der = der_of(certificate.get());
@@ -119,8 +127,12 @@ bool add_extension(X509* certificate, int nid, const std::string& value) {
 
 }  // namespace
 
-std::string sha256(std::string_view bytes) { return digest(EVP_sha256(), bytes); }
-std::string sha1(std::string_view bytes) { return digest(EVP_sha1(), bytes); }
+std::string sha256(std::string_view bytes) {
+  return digest(EVP_sha256(), bytes);
+}
+std::string sha1(std::string_view bytes) {
+  return digest(EVP_sha1(), bytes);
+}
 
 Result<CertificateFacts> read_certificate(std::string_view der) {
   const auto* at = reinterpret_cast<const unsigned char*>(der.data());
@@ -128,7 +140,8 @@ Result<CertificateFacts> read_certificate(std::string_view der) {
   Owned<X509> certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
   if (!certificate || at != end) {
     ERR_clear_error();
-    return fail(Remedy::reject, "certificate.der", "The certificate is not one whole DER certificate.");
+    return fail(Remedy::reject, "certificate.der",
+                "The certificate is not one whole DER certificate.");
   }
   CertificateFacts facts;
   facts.key = Key(X509_get_pubkey(certificate.get()), [](EVP_PKEY* p) { EVP_PKEY_free(p); });
@@ -141,8 +154,11 @@ Result<CertificateFacts> read_certificate(std::string_view der) {
   facts.subject = name_text(X509_get_subject_name(certificate.get()));
   facts.issuer = name_text(X509_get_issuer_name(certificate.get()));
   // A huge key would make each check slow; nobody registers one.
-  if (facts.key_bits > 8192) return fail(Remedy::reject, "certificate.der", "The certificate's key is larger than 8192 bits.");
-  facts.self_signed = facts.subject == facts.issuer && X509_verify(certificate.get(), facts.key.get()) == 1;
+  if (facts.key_bits > 8192)
+    return fail(Remedy::reject, "certificate.der",
+                "The certificate's key is larger than 8192 bits.");
+  facts.self_signed =
+      facts.subject == facts.issuer && X509_verify(certificate.get(), facts.key.get()) == 1;
   facts.not_before = time_of(X509_get0_notBefore(certificate.get()));
   facts.not_after = time_of(X509_get0_notAfter(certificate.get()));
   facts.has_key_usage = X509_get_ext_by_NID(certificate.get(), NID_key_usage, -1) >= 0;
@@ -166,17 +182,22 @@ Result<CertificateFacts> read_certificate(std::string_view der) {
 
 const char* name_of(SignatureForm form) {
   switch (form) {
-    case SignatureForm::none: return "none";
-    case SignatureForm::little_endian_oid: return "LE+OID";
-    case SignatureForm::little_endian_bare: return "LE without OID";
-    case SignatureForm::big_endian_oid: return "BE+OID";
-    case SignatureForm::big_endian_bare: return "BE without OID";
+    case SignatureForm::none:
+      return "none";
+    case SignatureForm::little_endian_oid:
+      return "LE+OID";
+    case SignatureForm::little_endian_bare:
+      return "LE without OID";
+    case SignatureForm::big_endian_oid:
+      return "BE+OID";
+    case SignatureForm::big_endian_bare:
+      return "BE without OID";
   }
   return "none";
 }
 
-SignatureForm match_signature(const Key& key, std::string_view signature, std::string_view signed_bytes,
-                              std::string_view hash) {
+SignatureForm match_signature(const Key& key, std::string_view signature,
+                              std::string_view signed_bytes, std::string_view hash) {
   const auto size = static_cast<std::size_t>(EVP_PKEY_get_size(key.get()));
   if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA || signature.size() != size || size < 64)
     return SignatureForm::none;
@@ -214,7 +235,8 @@ std::string public_key_blob(const Key& key) {
   put32(blob, static_cast<std::uint32_t>(BN_num_bits(modulus.get())));
   put32(blob, static_cast<std::uint32_t>(BN_get_word(exponent.get())));
   std::string little(static_cast<std::size_t>(BN_num_bytes(modulus.get())), '\0');
-  BN_bn2lebinpad(modulus.get(), reinterpret_cast<unsigned char*>(little.data()), static_cast<int>(little.size()));
+  BN_bn2lebinpad(modulus.get(), reinterpret_cast<unsigned char*>(little.data()),
+                 static_cast<int>(little.size()));
   return blob + little;
 }
 
@@ -226,7 +248,11 @@ Result<Identity> open_identity(const std::filesystem::path& dir, const std::stri
     text << in.rdbuf();
     return identity_from_pem(text.str());
   }
-  const auto no_key = [] { ERR_clear_error(); return fail(Remedy::retry, "identity.make", "A certificate for the simulator could not be made."); };
+  const auto no_key = [] {
+    ERR_clear_error();
+    return fail(Remedy::retry, "identity.make",
+                "A certificate for the simulator could not be made.");
+  };
   Owned<EVP_PKEY> key(EVP_RSA_gen(2048));
   Owned<X509> certificate(X509_new());
   if (!key || !certificate) return no_key();
@@ -237,12 +263,14 @@ Result<Identity> open_identity(const std::filesystem::path& dir, const std::stri
   X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 10L * 365 * 24 * 3600);
   X509_NAME* subject = X509_get_subject_name(certificate.get());
   X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                             reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1, 0);
+                             reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
+                             0);
   X509_set_issuer_name(certificate.get(), subject);
   X509_set_pubkey(certificate.get(), key.get());
   if (!host.empty()) {
     // No CA flag: the certificate is its own trust anchor, and only that.
-    if (!add_extension(certificate.get(), NID_subject_alt_name, "DNS:" + host + ",DNS:localhost,IP:127.0.0.1") ||
+    if (!add_extension(certificate.get(), NID_subject_alt_name,
+                       "DNS:" + host + ",DNS:localhost,IP:127.0.0.1") ||
         !add_extension(certificate.get(), NID_ext_key_usage, "serverAuth"))
       return no_key();
   }
@@ -250,15 +278,20 @@ Result<Identity> open_identity(const std::filesystem::path& dir, const std::stri
 
   Owned<BIO> certificate_out(BIO_new(BIO_s_mem())), key_out(BIO_new(BIO_s_mem()));
   if (PEM_write_bio_X509(certificate_out.get(), certificate.get()) != 1 ||
-      PEM_write_bio_PKCS8PrivateKey(key_out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1)
+      PEM_write_bio_PKCS8PrivateKey(key_out.get(), key.get(), nullptr, nullptr, 0, nullptr,
+                                    nullptr) != 1)
     return no_key();
-  Identity identity{bio_text(certificate_out.get()), bio_text(key_out.get()), der_of(certificate.get())};
+  Identity identity{bio_text(certificate_out.get()), bio_text(key_out.get()),
+                    der_of(certificate.get())};
   std::ofstream out(path, std::ios::binary);
   out << identity.certificate_pem << identity.key_pem;
   out.close();
   std::error_code ignored;
-  std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
-  if (!out) return fail(Remedy::retry, "identity.file", "The simulator's certificate could not be written to " + path.string() + ".");
+  std::filesystem::permissions(
+      path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write, ignored);
+  if (!out)
+    return fail(Remedy::retry, "identity.file",
+                "The simulator's certificate could not be written to " + path.string() + ".");
   return identity;
 }
 

@@ -37,13 +37,20 @@ struct CertificateFacts {
 Result<CertificateFacts> read_certificate(std::string_view der);
 
 /// How a signature was made; only `little_endian_oid` is the documented form (mp-protocol 3.3).
-enum class SignatureForm { none, little_endian_oid, little_endian_bare, big_endian_oid, big_endian_bare };
+enum class SignatureForm {
+  none,
+  little_endian_oid,
+  little_endian_bare,
+  big_endian_oid,
+  big_endian_bare
+};
 const char* name_of(SignatureForm form);
 
-/// Opens the signature with the public key and compares the padded block by hand, so that each of the four ways of
-/// writing it is told from a signature that is simply wrong. `hash` is "sha256" or "sha1".
-SignatureForm match_signature(const Key& key, std::string_view signature, std::string_view signed_bytes,
-                              std::string_view hash);
+/// Opens the signature with the public key and compares the padded block by hand, so that each of
+/// the four ways of writing it is told from a signature that is simply wrong. `hash` is "sha256" or
+/// "sha1".
+SignatureForm match_signature(const Key& key, std::string_view signature,
+                              std::string_view signed_bytes, std::string_view hash);
 
 /// CryptoAPI PUBLICKEYBLOB of an RSA key (mp-protocol 3.5).
 std::string public_key_blob(const Key& key);
@@ -53,7 +60,8 @@ struct Identity {
   std::string certificate_pem, key_pem, certificate_der;
 };
 
-/// Reads `<name>.pem` from `dir`, or makes it: RSA 2048, ten years. Errors: identity.make, identity.file.
+/// Reads `<name>.pem` from `dir`, or makes it: RSA 2048, ten years. Errors: identity.make,
+/// identity.file.
 Result<Identity> open_identity(const std::filesystem::path& dir, const std::string& name,
                                const std::string& common_name, const std::string& host);
 

@@ -15,9 +15,11 @@ namespace greengate::sim {
 enum class EvidenceLevel { none, lines, full };
 bool parse_evidence_level(std::string_view text, EvidenceLevel& level);
 
-/// Keeps what a simulator received: a numbered folder for each message and one line in `verdicts.jsonl`.
+/// Keeps what a simulator received: a numbered folder for each message and one line in
+/// `verdicts.jsonl`.
 ///
-/// Promise   A line is handed to the operating system before append_line() returns; a number is never used twice in one
+/// Promise   A line is handed to the operating system before append_line() returns; a number is
+/// never used twice in one
 ///           folder, over restarts too (level full or lines).
 /// Limits    Disk is the reader's to watch: nothing is deleted.
 /// Threads   Any.
@@ -37,7 +39,8 @@ class Evidence {
     const char* name;
     std::string_view content;
   };
-  /// Level full only; otherwise does nothing. Returns the folder's name below dir, or an empty text.
+  /// Level full only; otherwise does nothing. Returns the folder's name below dir, or an empty
+  /// text.
   std::string keep(std::uint64_t number, const std::vector<File>& files);
   /// Level full or lines. `line` has no newline.
   void append_line(const std::string& line);

@@ -44,7 +44,8 @@ struct Civil {
 std::optional<WallTime> from_civil(const Civil& c) {
   const std::chrono::year_month_day date{std::chrono::year{c.year}, std::chrono::month{c.month},
                                          std::chrono::day{c.day}};
-  if (!date.ok() || c.year < 1601 || c.hour > 23 || c.minute > 59 || c.second > 59) return std::nullopt;
+  if (!date.ok() || c.year < 1601 || c.hour > 23 || c.minute > 59 || c.second > 59)
+    return std::nullopt;
   // A 64-bit nanosecond clock ends in 2262.
   if (c.year > 2200) return std::nullopt;
   return WallTime(std::chrono::sys_days{date} + std::chrono::hours{c.hour} +
@@ -55,8 +56,8 @@ Civil to_civil(WallTime time) {
   const auto days = std::chrono::floor<std::chrono::days>(time);
   const std::chrono::year_month_day date{days};
   const auto rest = std::chrono::floor<std::chrono::seconds>(time - days).count();
-  return {static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-          static_cast<unsigned>(date.day()), static_cast<unsigned>(rest / 3600),
+  return {static_cast<int>(date.year()),         static_cast<unsigned>(date.month()),
+          static_cast<unsigned>(date.day()),     static_cast<unsigned>(rest / 3600),
           static_cast<unsigned>(rest / 60 % 60), static_cast<unsigned>(rest % 60)};
 }
 
@@ -261,11 +262,20 @@ std::string xml_escaped(std::string_view text) {
   out.reserve(text.size());
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

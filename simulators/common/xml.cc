@@ -8,7 +8,8 @@ namespace greengate::sim {
 namespace {
 
 bool known_entity(std::string_view name) {
-  if (name == "lt" || name == "gt" || name == "amp" || name == "quot" || name == "apos") return true;
+  if (name == "lt" || name == "gt" || name == "amp" || name == "quot" || name == "apos")
+    return true;
   if (name.size() < 2 || name.size() > 8 || name[0] != '#') return false;
   const bool hex = name[1] == 'x';
   const std::string_view number = name.substr(hex ? 2 : 1);
@@ -16,10 +17,14 @@ bool known_entity(std::string_view name) {
   std::uint32_t code = 0;
   for (const char c : number) {
     std::uint32_t digit = 0;
-    if (c >= '0' && c <= '9') digit = static_cast<std::uint32_t>(c - '0');
-    else if (hex && c >= 'a' && c <= 'f') digit = static_cast<std::uint32_t>(c - 'a' + 10);
-    else if (hex && c >= 'A' && c <= 'F') digit = static_cast<std::uint32_t>(c - 'A' + 10);
-    else return false;
+    if (c >= '0' && c <= '9')
+      digit = static_cast<std::uint32_t>(c - '0');
+    else if (hex && c >= 'a' && c <= 'f')
+      digit = static_cast<std::uint32_t>(c - 'a' + 10);
+    else if (hex && c >= 'A' && c <= 'F')
+      digit = static_cast<std::uint32_t>(c - 'A' + 10);
+    else
+      return false;
     code = code * (hex ? 16 : 10) + digit;
     if (code > 0x10FFFF) return false;
   }
@@ -36,11 +41,14 @@ Result<void> scan(std::string_view text) {
       return fail(Remedy::reject, "xml.character", "The text holds a control character.");
     if (c == '&') {
       const std::size_t end = text.find(';', i);
-      if (end == std::string_view::npos || end - i > 12 || !known_entity(text.substr(i + 1, end - i - 1)))
-        return fail(Remedy::reject, "xml.entity", "The text uses an entity other than the five of XML.");
+      if (end == std::string_view::npos || end - i > 12 ||
+          !known_entity(text.substr(i + 1, end - i - 1)))
+        return fail(Remedy::reject, "xml.entity",
+                    "The text uses an entity other than the five of XML.");
     }
     if (c != '<') continue;
-    if (++tags > xml_tags_max) return fail(Remedy::reject, "xml.too_big", "The text has too many tags.");
+    if (++tags > xml_tags_max)
+      return fail(Remedy::reject, "xml.too_big", "The text has too many tags.");
     const std::string_view rest = text.substr(i);
     const auto skip_to = [&](std::string_view end) {
       const std::size_t at = text.find(end, i);
@@ -49,9 +57,11 @@ Result<void> scan(std::string_view text) {
       return true;
     };
     if (rest.starts_with("<![CDATA[")) {
-      if (!skip_to("]]>")) return fail(Remedy::reject, "xml.not_well_formed", "A CDATA section does not end.");
+      if (!skip_to("]]>"))
+        return fail(Remedy::reject, "xml.not_well_formed", "A CDATA section does not end.");
     } else if (rest.starts_with("<!--")) {
-      if (!skip_to("-->")) return fail(Remedy::reject, "xml.not_well_formed", "A comment does not end.");
+      if (!skip_to("-->"))
+        return fail(Remedy::reject, "xml.not_well_formed", "A comment does not end.");
     } else if (rest.starts_with("<!")) {
       return fail(Remedy::reject, "xml.dtd", "The text has a document type declaration.");
     }
@@ -64,17 +74,20 @@ Result<void> walk(const pugi::xml_document& document) {
   std::set<std::string_view> names;
   pugi::xml_node node = document.first_child();
   while (node) {
-    if (node.type() == pugi::node_doctype) return fail(Remedy::reject, "xml.dtd", "The text has a document type declaration.");
+    if (node.type() == pugi::node_doctype)
+      return fail(Remedy::reject, "xml.dtd", "The text has a document type declaration.");
     if (node.type() == pugi::node_element) {
       if (depth == 0) ++roots;
-      if (depth >= xml_depth_max) return fail(Remedy::reject, "xml.too_big", "The elements nest too deep.");
+      if (depth >= xml_depth_max)
+        return fail(Remedy::reject, "xml.too_big", "The elements nest too deep.");
       if (node.first_attribute().next_attribute()) {
         names.clear();
         for (const auto& attribute : node.attributes())
           if (!names.insert(attribute.name()).second)
             return fail(Remedy::reject, "xml.not_well_formed", "An attribute comes twice.");
       }
-    } else if (depth == 0 && (node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata) &&
+    } else if (depth == 0 &&
+               (node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata) &&
                !trimmed(node.value()).empty()) {
       return fail(Remedy::reject, "xml.not_well_formed", "There is text outside the root element.");
     }
@@ -85,11 +98,15 @@ Result<void> walk(const pugi::xml_document& document) {
     }
     while (node && !node.next_sibling()) {
       node = node.parent();
-      if (--depth < 0) return roots == 1 ? Result<void>{} : fail(Remedy::reject, "xml.not_well_formed", "There is not exactly one root element.");
+      if (--depth < 0)
+        return roots == 1 ? Result<void>{}
+                          : fail(Remedy::reject, "xml.not_well_formed",
+                                 "There is not exactly one root element.");
     }
     node = node.next_sibling();
   }
-  if (roots != 1) return fail(Remedy::reject, "xml.not_well_formed", "There is not exactly one root element.");
+  if (roots != 1)
+    return fail(Remedy::reject, "xml.not_well_formed", "There is not exactly one root element.");
   return {};
 }
 
@@ -97,10 +114,10 @@ Result<void> walk(const pugi::xml_document& document) {
 
 Result<void> parse_xml(std::string_view utf8, pugi::xml_document& into) {
   if (auto scanned = scan(utf8); !scanned) return scanned;
-  const pugi::xml_parse_result parsed =
-      into.load_buffer(utf8.data(), utf8.size(),
-                       pugi::parse_default | pugi::parse_declaration | pugi::parse_doctype | pugi::parse_fragment,
-                       pugi::encoding_utf8);
+  const pugi::xml_parse_result parsed = into.load_buffer(
+      utf8.data(), utf8.size(),
+      pugi::parse_default | pugi::parse_declaration | pugi::parse_doctype | pugi::parse_fragment,
+      pugi::encoding_utf8);
   if (!parsed)
     return fail(Remedy::reject, "xml.not_well_formed",
                 std::string("The text is not well-formed: ") + parsed.description() + " at byte " +

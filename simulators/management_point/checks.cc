@@ -10,8 +10,8 @@ namespace {
 constexpr auto warn = CheckLevel::warn;
 constexpr auto fails = CheckLevel::fail;
 
-// The levels follow the grades of the specification: documented and many-witness rules fail, what real management points
-// are known to tolerate (readings 26 and the tables of section 2) warns.
+// The levels follow the grades of the specification: documented and many-witness rules fail, what
+// real management points are known to tolerate (readings 26 and the tables of section 2) warns.
 constexpr Check table[] = {
     // 6.5 step 1: transport and MIME
     {"transport.malformed_http", "1.1", fails},
@@ -238,25 +238,38 @@ const Check& check_of(std::string_view code) {
 
 }  // namespace
 
-std::span<const Check> all_checks() { return table; }
+std::span<const Check> all_checks() {
+  return table;
+}
 
 Result<void> CheckLevels::set(std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
   const std::string_view name = assignment.substr(0, equals);
-  const std::string_view value = equals == std::string_view::npos ? "" : assignment.substr(equals + 1);
+  const std::string_view value =
+      equals == std::string_view::npos ? "" : assignment.substr(equals + 1);
   CheckLevel level{};
-  if (value == "off") level = CheckLevel::off;
-  else if (value == "warn") level = CheckLevel::warn;
-  else if (value == "fail") level = CheckLevel::fail;
-  else return greengate::fail(Remedy::reject, "check.syntax", "\"" + std::string(assignment) + "\" is no check setting; write NAME=off, NAME=warn or NAME=fail.");
+  if (value == "off")
+    level = CheckLevel::off;
+  else if (value == "warn")
+    level = CheckLevel::warn;
+  else if (value == "fail")
+    level = CheckLevel::fail;
+  else
+    return greengate::fail(Remedy::reject, "check.syntax",
+                           "\"" + std::string(assignment) +
+                               "\" is no check setting; write NAME=off, NAME=warn or NAME=fail.");
   const bool family = name.ends_with(".*");
   bool known = false;
   for (const Check& check : table) {
-    if (family ? !check.code.starts_with(name.substr(0, name.size() - 1)) : check.code != name) continue;
+    if (family ? !check.code.starts_with(name.substr(0, name.size() - 1)) : check.code != name)
+      continue;
     changed_[check.code] = level;
     known = true;
   }
-  if (!known) return greengate::fail(Remedy::reject, "check.unknown", "There is no check \"" + std::string(name) + "\"; GET /mp/checks lists them.");
+  if (!known)
+    return greengate::fail(
+        Remedy::reject, "check.unknown",
+        "There is no check \"" + std::string(name) + "\"; GET /mp/checks lists them.");
   return {};
 }
 
@@ -280,8 +293,10 @@ void Findings::add_unreadable(std::string_view code, std::string text) {
 }
 
 void Findings::record(std::vector<Violation>& list, const Check& check, std::string text) {
-  if (list.size() < findings_max) list.push_back({&check, std::move(text)});
-  else ++left_out_;
+  if (list.size() < findings_max)
+    list.push_back({&check, std::move(text)});
+  else
+    ++left_out_;
 }
 
 std::string shown(std::string_view text) {

@@ -12,7 +12,8 @@ namespace greengate::sim {
 
 enum class CheckLevel { off, warn, fail };
 
-/// One thing a management point simulator looks at: a stable name, where the rule stands, what a breach does by default.
+/// One thing a management point simulator looks at: a stable name, where the rule stands, what a
+/// breach does by default.
 struct Check {
   std::string_view code;
   std::string_view section;  ///< Of mp-protocol; "R n" is row n of the readings.
@@ -38,7 +39,8 @@ struct Violation {
   std::string text;
 };
 
-/// What was found wrong with one message. Limits: findings_max of each kind are kept, the rest counted.
+/// What was found wrong with one message. Limits: findings_max of each kind are kept, the rest
+/// counted.
 class Findings {
  public:
   static constexpr std::size_t findings_max = 32;

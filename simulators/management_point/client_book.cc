@@ -54,8 +54,9 @@ json::object record_of(const Client& client) {
 }
 
 std::optional<ReportKind> kind_named(std::string_view name) {
-  for (const ReportKind kind : {ReportKind::discovery, ReportKind::hardware, ReportKind::software, ReportKind::files, ReportKind::state,
-                                ReportKind::metering, ReportKind::mif, ReportKind::status})
+  for (const ReportKind kind :
+       {ReportKind::discovery, ReportKind::hardware, ReportKind::software, ReportKind::files,
+        ReportKind::state, ReportKind::metering, ReportKind::mif, ReportKind::status})
     if (name == name_of(kind)) return kind;
   return std::nullopt;
 }
@@ -65,7 +66,8 @@ std::optional<ReportKind> kind_named(std::string_view name) {
 std::uint64_t fingerprint_of(std::string_view text) {
   std::uint64_t hash = 0;
   const std::string digest = sha256(text);
-  for (int i = 0; i < 8; ++i) hash = hash << 8 | static_cast<unsigned char>(digest[static_cast<std::size_t>(i)]);
+  for (int i = 0; i < 8; ++i)
+    hash = hash << 8 | static_cast<unsigned char>(digest[static_cast<std::size_t>(i)]);
   return hash & 0x7FFFFFFFFFFFFFFF;  // fits a JSON integer
 }
 
@@ -97,13 +99,18 @@ Result<void> ClientBook::open() {
     while (std::getline(in, line)) load_line(line);
   }
   std::ofstream out(fresh, std::ios::binary | std::ios::trunc);
-  for (const auto& [id, client] : clients_) out << json::serialize(json::object{{"client", record_of(client)}}) << '\n';
+  for (const auto& [id, client] : clients_)
+    out << json::serialize(json::object{{"client", record_of(client)}}) << '\n';
   out.close();
   std::error_code error;
   if (out) std::filesystem::rename(fresh, path, error);
-  if (!out || error) return fail(Remedy::reject, "clients.file", "The clients' file " + path.string() + " cannot be written.");
+  if (!out || error)
+    return fail(Remedy::reject, "clients.file",
+                "The clients' file " + path.string() + " cannot be written.");
   file_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (file_ < 0) return fail(Remedy::reject, "clients.file", "The clients' file " + path.string() + " cannot be opened.");
+  if (file_ < 0)
+    return fail(Remedy::reject, "clients.file",
+                "The clients' file " + path.string() + " cannot be opened.");
   return {};
 }
 
@@ -114,15 +121,19 @@ void ClientBook::load_line(std::string_view line) {
     log_.warn("client line set aside", kv("code", "clients.file"), kv("bytes", line.size()));
     return;
   }
-  if (const auto* progress = value.as_object().if_contains("progress"); progress != nullptr && progress->is_object()) {
+  if (const auto* progress = value.as_object().if_contains("progress");
+      progress != nullptr && progress->is_object()) {
     const json::object& object = progress->as_object();
     Client* client = find(text_in(object, "smsid"));
     const auto kind = kind_named(text_in(object, "kind"));
     if (client == nullptr || !kind) return;
-    if (const auto version = parse_version(text_in(object, "version"))) client->versions[*kind] = *version;
-    if (object.contains("serial")) client->last_serial = static_cast<std::uint64_t>(number_in(object, "serial"));
+    if (const auto version = parse_version(text_in(object, "version")))
+      client->versions[*kind] = *version;
+    if (object.contains("serial"))
+      client->last_serial = static_cast<std::uint64_t>(number_in(object, "serial"));
     if (flag_in(object, "resync_done")) client->resync_wanted[*kind] = 0;
-    client->recent.remember(text_in(object, "id"), static_cast<std::uint64_t>(number_in(object, "print")));
+    client->recent.remember(text_in(object, "id"),
+                            static_cast<std::uint64_t>(number_in(object, "print")));
     return;
   }
   if (value.as_object().contains("forget")) {
@@ -151,15 +162,20 @@ void ClientBook::load_line(std::string_view line) {
   client.blocked = flag_in(object, "blocked");
   client.rejected = flag_in(object, "rejected");
   client.proxy = flag_in(object, "proxy");
-  if (const auto* versions = object.if_contains("versions"); versions != nullptr && versions->is_object())
+  if (const auto* versions = object.if_contains("versions");
+      versions != nullptr && versions->is_object())
     for (const auto& [name, text] : versions->as_object())
       if (const auto kind = kind_named(name); kind && text.is_string())
         if (const auto version = parse_version(text.as_string())) client.versions[*kind] = *version;
   if (const auto* resync = object.if_contains("resync"); resync != nullptr && resync->is_object())
     for (const auto& [name, wanted] : resync->as_object())
-      if (const auto kind = kind_named(name)) client.resync_wanted[*kind] = wanted.is_int64() ? static_cast<std::uint64_t>(wanted.as_int64()) : 0;
-  if (object.contains("last_serial")) client.last_serial = static_cast<std::uint64_t>(number_in(object, "last_serial"));
-  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] = client.sms_id;
+      if (const auto kind = kind_named(name))
+        client.resync_wanted[*kind] =
+            wanted.is_int64() ? static_cast<std::uint64_t>(wanted.as_int64()) : 0;
+  if (object.contains("last_serial"))
+    client.last_serial = static_cast<std::uint64_t>(number_in(object, "last_serial"));
+  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] =
+      client.sms_id;
   std::string id = client.sms_id;
   clients_.insert_or_assign(std::move(id), std::move(client));
 }
@@ -173,13 +189,15 @@ const Client* ClientBook::find(const std::string& sms_id) const {
   return it == clients_.end() ? nullptr : &it->second;
 }
 
-Client* ClientBook::find_same(std::string_view certificate_der, const std::string& netbios_name, const std::string& fqdn) {
+Client* ClientBook::find_same(std::string_view certificate_der, const std::string& netbios_name,
+                              const std::string& fqdn) {
   const auto it = by_certificate_.find(same_key(certificate_der, netbios_name, fqdn));
   return it == by_certificate_.end() ? nullptr : find(it->second);
 }
 
 Client& ClientBook::add(Client client) {
-  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] = client.sms_id;
+  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] =
+      client.sms_id;
   std::string id = client.sms_id;
   Client& kept = clients_.insert_or_assign(std::move(id), std::move(client)).first->second;
   save(kept);
@@ -190,27 +208,38 @@ void ClientBook::change_key(Client& client, const std::string& certificate_der, 
   by_certificate_.erase(same_key(client.certificate_der, client.netbios_name, client.fqdn));
   client.certificate_der = certificate_der;
   client.key = key;
-  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] = client.sms_id;
+  by_certificate_[same_key(client.certificate_der, client.netbios_name, client.fqdn)] =
+      client.sms_id;
   save(client);
 }
 
 bool ClientBook::forget(const std::string& sms_id) {
   const auto it = clients_.find(sms_id);
   if (it == clients_.end()) return false;
-  by_certificate_.erase(same_key(it->second.certificate_der, it->second.netbios_name, it->second.fqdn));
+  by_certificate_.erase(
+      same_key(it->second.certificate_der, it->second.netbios_name, it->second.fqdn));
   clients_.erase(it);
   write(json::serialize(json::object{{"forget", sms_id}}));
   return true;
 }
 
-void ClientBook::save(const Client& client) { write(json::serialize(json::object{{"client", record_of(client)}})); }
+void ClientBook::save(const Client& client) {
+  write(json::serialize(json::object{{"client", record_of(client)}}));
+}
 
-void ClientBook::save_progress(const Client& client, ReportKind kind, std::string_view message_id, std::uint64_t fingerprint) {
+void ClientBook::save_progress(const Client& client, ReportKind kind, std::string_view message_id,
+                               std::uint64_t fingerprint) {
   if (!durable_) return;
-  json::object progress{{"smsid", client.sms_id}, {"kind", name_of(kind)}, {"id", message_id}, {"print", fingerprint}};
-  if (const auto it = client.versions.find(kind); it != client.versions.end()) progress["version"] = to_text(it->second);
+  json::object progress{{"smsid", client.sms_id},
+                        {"kind", name_of(kind)},
+                        {"id", message_id},
+                        {"print", fingerprint}};
+  if (const auto it = client.versions.find(kind); it != client.versions.end())
+    progress["version"] = to_text(it->second);
   if (kind == ReportKind::state && client.last_serial) progress["serial"] = *client.last_serial;
-  if (const auto it = client.resync_wanted.find(kind); it != client.resync_wanted.end() && it->second == 0) progress["resync_done"] = true;
+  if (const auto it = client.resync_wanted.find(kind);
+      it != client.resync_wanted.end() && it->second == 0)
+    progress["resync_done"] = true;
   write(json::serialize(json::object{{"progress", std::move(progress)}}));
 }
 
@@ -220,7 +249,8 @@ void ClientBook::write(const std::string& line) {
     log_.error("client not kept", kv("code", "clients.file"), kv("dir", dir_.string()));
 }
 
-std::string ClientBook::same_key(std::string_view certificate_der, const std::string& netbios_name, const std::string& fqdn) {
+std::string ClientBook::same_key(std::string_view certificate_der, const std::string& netbios_name,
+                                 const std::string& fqdn) {
   return sha256(certificate_der) + to_lower(netbios_name) + '\n' + to_lower(fqdn);
 }
 

@@ -17,7 +17,8 @@
 
 namespace greengate::sim {
 
-/// The last message ids of a sender, each with a fingerprint of what it said. Limits: the oldest is forgotten.
+/// The last message ids of a sender, each with a fingerprint of what it said. Limits: the oldest is
+/// forgotten.
 class RecentIds {
  public:
   static constexpr std::size_t remembered_max = 256;
@@ -37,11 +38,13 @@ struct Client {
   Key key;  ///< What verifies its messages.
   std::uint64_t agent_type = 0;
   std::int64_t registered_at_ms = 0, confirmed_at_ms = 0;  ///< 0: never.
-  bool approved = false;  ///< By the operator, a CA or Windows authentication; without manual approval it does not count.
+  bool approved = false;  ///< By the operator, a CA or Windows authentication; without manual
+                          ///< approval it does not count.
   bool blocked = false, rejected = false, proxy = false;
   std::map<ReportKind, ReportVersion> versions;
   std::optional<std::uint64_t> last_serial;
-  std::map<ReportKind, std::uint64_t> resync_wanted;  ///< The number of the resync policy; absent or 0: none.
+  std::map<ReportKind, std::uint64_t>
+      resync_wanted;  ///< The number of the resync policy; absent or 0: none.
 
   // Not kept over a restart.
   RecentIds recent;
@@ -54,10 +57,9 @@ struct Client {
 
 /// All clients, in memory and in `clients.jsonl`, one change a line; compacted when opened.
 ///
-/// Promise   A registration is in the file before its answer leaves. Versions and serial numbers too, where `durable`.
-/// Limits    clients_max; a further registration is refused.
-/// Threads   One at a time: the Site locks.
-/// Errors    clients.file
+/// Promise   A registration is in the file before its answer leaves. Versions and serial numbers
+/// too, where `durable`. Limits    clients_max; a further registration is refused. Threads   One at
+/// a time: the Site locks. Errors    clients.file
 class ClientBook {
  public:
   ClientBook(std::filesystem::path dir, bool durable, std::size_t clients_max);
@@ -69,7 +71,8 @@ class ClientBook {
   Client* find(const std::string& sms_id);
   const Client* find(const std::string& sms_id) const;
   /// The client with this certificate and these names, if there is one: a registration sent again.
-  Client* find_same(std::string_view certificate_der, const std::string& netbios_name, const std::string& fqdn);
+  Client* find_same(std::string_view certificate_der, const std::string& netbios_name,
+                    const std::string& fqdn);
   bool full() const { return clients_.size() >= clients_max_; }
   Client& add(Client client);
   /// Writes the client's record.
@@ -79,13 +82,15 @@ class ClientBook {
   /// As if the site had lost the client: the next message is refused, and it must register again.
   bool forget(const std::string& sms_id);
   /// Writes what moved with an accepted message: version or serial, and the message's id.
-  void save_progress(const Client& client, ReportKind kind, std::string_view message_id, std::uint64_t fingerprint);
+  void save_progress(const Client& client, ReportKind kind, std::string_view message_id,
+                     std::uint64_t fingerprint);
   const std::map<std::string, Client>& all() const { return clients_; }
 
  private:
   void load_line(std::string_view line);
   void write(const std::string& line);
-  static std::string same_key(std::string_view certificate_der, const std::string& netbios_name, const std::string& fqdn);
+  static std::string same_key(std::string_view certificate_der, const std::string& netbios_name,
+                              const std::string& fqdn);
 
   std::filesystem::path dir_;
   bool durable_;

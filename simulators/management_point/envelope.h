@@ -17,7 +17,8 @@ struct Parts {
   std::string_view payload;  ///< Part 2: exactly the bytes that are signed.
 };
 /// Nothing when the parts cannot be told apart; the findings say why.
-std::optional<Parts> split_parts(std::string_view content_type, std::string_view body, Findings& findings);
+std::optional<Parts> split_parts(std::string_view content_type, std::string_view body,
+                                 Findings& findings);
 
 struct ByteRange {
   std::uint64_t offset = 0, length = 0;
@@ -30,7 +31,8 @@ struct Attachment {
 /// Part 1, read (mp-protocol 2).
 struct Envelope {
   std::string xml;  ///< UTF-8, for the evidence.
-  std::string id, source_id, source_host, target_endpoint, target_address, target_host, reply_to, reply_mode;
+  std::string id, source_id, source_host, target_endpoint, target_address, target_host, reply_to,
+      reply_mode;
   std::string reply_compression, file_type;
   std::optional<ByteRange> body;
   std::vector<Attachment> attachments;
@@ -47,14 +49,17 @@ struct EnvelopeRules {
   FileTypeForm file_type_form = FileTypeForm::element;
   std::int64_t now_millis = 0;
 };
-std::optional<Envelope> read_envelope(std::string_view part, const EnvelopeRules& rules, Findings& findings);
+std::optional<Envelope> read_envelope(std::string_view part, const EnvelopeRules& rules,
+                                      Findings& findings);
 
 /// The payload stream, inflated where the hook says so. Nothing when it cannot be had.
-std::optional<std::string> open_payload(std::string_view payload, bool zlib_hook, std::size_t inflated_bytes_max,
-                                        Findings& findings);
+std::optional<std::string> open_payload(std::string_view payload, bool zlib_hook,
+                                        std::size_t inflated_bytes_max, Findings& findings);
 
-/// Cuts `Offset`..`Offset+Length` out of the stream and makes it UTF-8, its NUL taken off (mp-protocol 1.4).
-std::optional<std::string> read_body(std::string_view stream, const Envelope& envelope, Findings& findings);
+/// Cuts `Offset`..`Offset+Length` out of the stream and makes it UTF-8, its NUL taken off
+/// (mp-protocol 1.4).
+std::optional<std::string> read_body(std::string_view stream, const Envelope& envelope,
+                                     Findings& findings);
 
 /// An endpoint of the management point's table.
 struct Endpoint {

@@ -20,10 +20,11 @@ enum class FaultKind {
   empty,             ///< 200 with no content, and applies nothing.
   drop_before_read,  ///< Closes before the body is read.
   drop_after_read,   ///< Reads the body, applies nothing, closes.
-  drop_reply,        ///< Applies the message and closes without an answer: the client must send it again.
-  close_mid_reply,   ///< Applies it and closes in the middle of the answer.
-  trickle,           ///< Writes the answer `bytes` at a time, `latency_ms` apart.
-  registration,      ///< Answers registrations with `status` 2 or 3, or -1 for ApprovalStatus -1 without SMSID.
+  drop_reply,  ///< Applies the message and closes without an answer: the client must send it again.
+  close_mid_reply,  ///< Applies it and closes in the middle of the answer.
+  trickle,          ///< Writes the answer `bytes` at a time, `latency_ms` apart.
+  registration,     ///< Answers registrations with `status` 2 or 3, or -1 for ApprovalStatus -1
+                    ///< without SMSID.
 };
 
 struct Fault {
@@ -52,7 +53,8 @@ class Faults {
   /// True when some fault names an endpoint, so that it must be read before the message is judged.
   bool need_endpoint() const;
   bool any() const;
-  /// Draws the faults that hit this request and counts them down. `before_body`: only those that keep the body unread.
+  /// Draws the faults that hit this request and counts them down. `before_body`: only those that
+  /// keep the body unread.
   std::vector<Fault> draw(std::string_view path, std::string_view endpoint, bool before_body);
 
  private:

@@ -53,7 +53,9 @@ std::optional<Head> read_head(std::string_view text, std::size_t header_bytes_ma
   head.path = std::string(target.substr(0, mark));
   if (mark != std::string_view::npos) head.query = std::string(target.substr(mark + 1));
   head.content_type = std::string(message[http::field::content_type]);
-  head.chunked = message.has_content_length() ? false : message.find(http::field::transfer_encoding) != message.end();
+  head.chunked = message.has_content_length()
+                     ? false
+                     : message.find(http::field::transfer_encoding) != message.end();
   if (const auto length = parser.content_length()) head.content_length = *length;
   head.keep_alive = message.keep_alive();
   head.expects_continue = message.find(http::field::expect) != message.end();
@@ -62,9 +64,11 @@ std::optional<Head> read_head(std::string_view text, std::size_t header_bytes_ma
 }
 
 std::string reply_text(const Outgoing& outgoing, bool keep_alive, bool head_only) {
-  std::string text = "HTTP/1.1 " + std::to_string(outgoing.status) + " " +
-                     std::string(http::obsolete_reason(static_cast<http::status>(outgoing.status))) +
-                     "\r\nServer: greengate-sim\r\nContent-Length: " + std::to_string(outgoing.body.size()) + "\r\n";
+  std::string text =
+      "HTTP/1.1 " + std::to_string(outgoing.status) + " " +
+      std::string(http::obsolete_reason(static_cast<http::status>(outgoing.status))) +
+      "\r\nServer: greengate-sim\r\nContent-Length: " + std::to_string(outgoing.body.size()) +
+      "\r\n";
   if (!outgoing.content_type.empty()) text += "Content-Type: " + outgoing.content_type + "\r\n";
   for (const auto& [name, value] : outgoing.headers) text += name + ": " + value + "\r\n";
   text += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
@@ -82,9 +86,15 @@ Outgoing bare(unsigned status) {
 enum class Kind { message, sms_aut, sms_pol, none };
 
 Kind kind_of(std::string_view path) {
-  if (equals_ignoring_case(path, "/ccm_system/request") || equals_ignoring_case(path, "/ccm_system_windowsauth/request")) return Kind::message;
-  if (equals_ignoring_case(path, "/SMS_MP/.sms_aut") || equals_ignoring_case(path, "/SMS_MP_WindowsAuth/.sms_aut")) return Kind::sms_aut;
-  if (equals_ignoring_case(path, "/SMS_MP/.sms_pol") || equals_ignoring_case(path, "/SMS_MP_WindowsAuth/.sms_pol")) return Kind::sms_pol;
+  if (equals_ignoring_case(path, "/ccm_system/request") ||
+      equals_ignoring_case(path, "/ccm_system_windowsauth/request"))
+    return Kind::message;
+  if (equals_ignoring_case(path, "/SMS_MP/.sms_aut") ||
+      equals_ignoring_case(path, "/SMS_MP_WindowsAuth/.sms_aut"))
+    return Kind::sms_aut;
+  if (equals_ignoring_case(path, "/SMS_MP/.sms_pol") ||
+      equals_ignoring_case(path, "/SMS_MP_WindowsAuth/.sms_pol"))
+    return Kind::sms_pol;
   return Kind::none;
 }
 
@@ -92,7 +102,12 @@ Kind kind_of(std::string_view path) {
 
 struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
   Impl(asio::io_context& context, MpSettings wanted, const Clock& clock)
-      : io(context), settings(std::move(wanted)), site(settings, clock), acceptor(context), tls_acceptor(context), tls_context(ssl::context::tls_server) {}
+      : io(context),
+        settings(std::move(wanted)),
+        site(settings, clock),
+        acceptor(context),
+        tls_acceptor(context),
+        tls_context(ssl::context::tls_server) {}
 
   asio::io_context& io;
   const MpSettings settings;
@@ -115,7 +130,10 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     if (!error) on.set_option(asio::socket_base::reuse_address(true), error);
     if (!error) on.bind({address, wanted}, error);
     if (!error) on.listen(asio::socket_base::max_listen_connections, error);
-    if (error) return fail(Remedy::reject, "mp.bind", "The management point's port " + settings.bind_address + ":" + std::to_string(wanted) + " cannot be opened: " + error.message() + ".");
+    if (error)
+      return fail(Remedy::reject, "mp.bind",
+                  "The management point's port " + settings.bind_address + ":" +
+                      std::to_string(wanted) + " cannot be opened: " + error.message() + ".");
     got = on.local_endpoint().port();
     return {};
   }
@@ -130,9 +148,15 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
       tls_context.use_certificate_chain_file(settings.tls_certificate_file, error);
       if (!error) tls_context.use_private_key_file(settings.tls_key_file, ssl::context::pem, error);
     }
-    if (!error && !settings.client_ca_file.empty()) tls_context.load_verify_file(settings.client_ca_file, error);
-    if (!error) tls_context.set_options(ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1 | ssl::context::default_workarounds, error);
-    if (error) return fail(Remedy::reject, "mp.tls", "The management point's certificate cannot be used: " + error.message() + ".");
+    if (!error && !settings.client_ca_file.empty())
+      tls_context.load_verify_file(settings.client_ca_file, error);
+    if (!error)
+      tls_context.set_options(
+          ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1 | ssl::context::default_workarounds,
+          error);
+    if (error)
+      return fail(Remedy::reject, "mp.tls",
+                  "The management point's certificate cannot be used: " + error.message() + ".");
     return {};
   }
 
@@ -201,7 +225,8 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     while (in.size() < wanted) {
       const std::size_t before = in.size();
       in.resize(std::min(wanted, before + read_block_bytes));
-      auto [failed, bytes] = co_await stream.async_read_some(asio::buffer(in.data() + before, in.size() - before), as_result);
+      auto [failed, bytes] = co_await stream.async_read_some(
+          asio::buffer(in.data() + before, in.size() - before), as_result);
       in.resize(before + (failed ? 0 : bytes));
       if (failed) co_return false;
     }
@@ -213,11 +238,14 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
   asio::awaitable<std::size_t> fill_head(Stream& stream, std::string& in) {
     get_lowest_layer(stream).expires_after(settings.read_timeout);
     for (;;) {
-      if (const std::size_t end = in.find("\r\n\r\n"); end != std::string::npos && end + 4 <= settings.header_bytes_max) co_return end + 4;
+      if (const std::size_t end = in.find("\r\n\r\n");
+          end != std::string::npos && end + 4 <= settings.header_bytes_max)
+        co_return end + 4;
       if (in.size() >= settings.header_bytes_max) co_return std::string::npos;
       const std::size_t before = in.size();
       in.resize(before + 4096);
-      auto [failed, bytes] = co_await stream.async_read_some(asio::buffer(in.data() + before, 4096), as_result);
+      auto [failed, bytes] =
+          co_await stream.async_read_some(asio::buffer(in.data() + before, 4096), as_result);
       in.resize(before + (failed ? 0 : bytes));
       if (failed) co_return 0;
     }
@@ -225,14 +253,17 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
 
   // A request refused before its body counts. Always ends the connection.
   template <class Stream>
-  asio::awaitable<void> refuse(Stream& stream, const Head& head, std::string_view raw, unsigned status, const char* code, std::string text) {
+  asio::awaitable<void> refuse(Stream& stream, const Head& head, std::string_view raw,
+                               unsigned status, const char* code, std::string text) {
     Incoming incoming;
     incoming.raw = raw;
     incoming.path = head.path;
     incoming.content_type = head.content_type;
     site.refuse_transport(code, text, incoming, status);
     Outgoing outgoing = bare(status);
-    if (status == 405) outgoing.headers.emplace_back("Allow", kind_of(head.path) == Kind::message ? "CCM_POST" : "GET, HEAD");
+    if (status == 405)
+      outgoing.headers.emplace_back("Allow",
+                                    kind_of(head.path) == Kind::message ? "CCM_POST" : "GET, HEAD");
     if (status == 401) outgoing.headers.emplace_back("WWW-Authenticate", "Negotiate");
     const bool sent = co_await write(stream, reply_text(outgoing, false, false));
     if (sent) co_await part(stream);
@@ -241,16 +272,21 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
   // Serves one request. False ends the connection.
   template <class Stream>
   asio::awaitable<bool> serve_one(Stream& stream, std::string& in, const Channel& channel) {
-    const Head no_head;  // named: a temporary aggregate in an awaited call is destroyed twice by g++ 12
+    const Head
+        no_head;  // named: a temporary aggregate in an awaited call is destroyed twice by g++ 12
     const std::size_t head_bytes = co_await fill_head(stream, in);
     if (head_bytes == 0) co_return false;
     if (head_bytes == std::string::npos) {
-      co_await refuse(stream, no_head, in, 431, "transport.header_too_long", "The request's header is longer than " + std::to_string(settings.header_bytes_max) + " bytes.");
+      co_await refuse(stream, no_head, in, 431, "transport.header_too_long",
+                      "The request's header is longer than " +
+                          std::to_string(settings.header_bytes_max) + " bytes.");
       co_return false;
     }
-    const auto head = read_head(std::string_view(in).substr(0, head_bytes), settings.header_bytes_max);
+    const auto head =
+        read_head(std::string_view(in).substr(0, head_bytes), settings.header_bytes_max);
     if (!head) {
-      co_await refuse(stream, no_head, in, 400, "transport.malformed_http", "The request's header is no HTTP/1.1.");
+      co_await refuse(stream, no_head, in, 400, "transport.malformed_http",
+                      "The request's header is no HTTP/1.1.");
       co_return false;
     }
     if (site.faults().any() && !site.faults().draw(head->path, "", true).empty()) {
@@ -261,36 +297,47 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     }
     const std::string_view raw_head = std::string_view(in).substr(0, head_bytes);
     const Kind kind = kind_of(head->path);
-    if (channel.tls ? settings.require_client_certificate && !channel.client_certificate : settings.https_only) {
-      co_await refuse(stream, *head, raw_head, 403, channel.tls ? "transport.client_certificate" : "transport.http_forbidden",
-                      channel.tls ? "A trusted client certificate is required." : "This management point takes HTTPS only.");
+    if (channel.tls ? settings.require_client_certificate && !channel.client_certificate
+                    : settings.https_only) {
+      co_await refuse(stream, *head, raw_head, 403,
+                      channel.tls ? "transport.client_certificate" : "transport.http_forbidden",
+                      channel.tls ? "A trusted client certificate is required."
+                                  : "This management point takes HTTPS only.");
       co_return false;
     }
     if (kind == Kind::none) {
-      co_await refuse(stream, *head, raw_head, 404, "transport.path", "There is nothing at " + shown(head->path) + ".");
+      co_await refuse(stream, *head, raw_head, 404, "transport.path",
+                      "There is nothing at " + shown(head->path) + ".");
       co_return false;
     }
     const bool head_only = head->method == "HEAD";
     if (kind == Kind::message ? head->method != "CCM_POST" : head->method != "GET" && !head_only) {
-      co_await refuse(stream, *head, raw_head, 405, "transport.method", "The method is " + shown(head->method) + "; this path takes " + (kind == Kind::message ? "CCM_POST." : "GET."));
+      co_await refuse(stream, *head, raw_head, 405, "transport.method",
+                      "The method is " + shown(head->method) + "; this path takes " +
+                          (kind == Kind::message ? "CCM_POST." : "GET."));
       co_return false;
     }
     if (head->chunked) {
-      co_await refuse(stream, *head, raw_head, 411, "transport.chunked", "The body is chunked; a Content-Length is needed.");
+      co_await refuse(stream, *head, raw_head, 411, "transport.chunked",
+                      "The body is chunked; a Content-Length is needed.");
       co_return false;
     }
     if (kind == Kind::message && !head->content_length) {
-      co_await refuse(stream, *head, raw_head, 411, "transport.length_missing", "There is no Content-Length.");
+      co_await refuse(stream, *head, raw_head, 411, "transport.length_missing",
+                      "There is no Content-Length.");
       co_return false;
     }
     const std::uint64_t length = head->content_length.value_or(0);
     if (length > settings.content_length_max) {
-      co_await refuse(stream, *head, raw_head, 413, "transport.too_long", "Content-Length is " + std::to_string(length) + "; " + std::to_string(settings.content_length_max) + " is the most.");
+      co_await refuse(stream, *head, raw_head, 413, "transport.too_long",
+                      "Content-Length is " + std::to_string(length) + "; " +
+                          std::to_string(settings.content_length_max) + " is the most.");
       co_return false;
     }
     const bool windows_auth = to_lower(head->path).starts_with("/ccm_system_windowsauth");
     if (windows_auth && settings.windows_auth_challenge && !head->has_authorization) {
-      co_await refuse(stream, *head, raw_head, 401, "transport.path", "Windows authentication is asked for first.");
+      co_await refuse(stream, *head, raw_head, 401, "transport.path",
+                      "Windows authentication is asked for first.");
       co_return false;
     }
     if (head->expects_continue) {
@@ -306,7 +353,11 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     incoming.expects_continue = head->expects_continue;
     if (!there) {
       incoming.raw = in;
-      site.refuse_transport("transport.cut_off", "The connection ended, or nothing came for too long, after " + std::to_string(in.size() - head_bytes) + " of " + std::to_string(length) + " bytes.", incoming, 0);
+      site.refuse_transport("transport.cut_off",
+                            "The connection ended, or nothing came for too long, after " +
+                                std::to_string(in.size() - head_bytes) + " of " +
+                                std::to_string(length) + " bytes.",
+                            incoming, 0);
       co_return false;
     }
     incoming.raw = std::string_view(in).substr(0, whole);
@@ -314,7 +365,9 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
 
     std::vector<Fault> faults;
     if (site.faults().any()) {
-      const std::string endpoint = kind == Kind::message && site.faults().need_endpoint() ? peek_endpoint(head->content_type, incoming.body) : std::string();
+      const std::string endpoint = kind == Kind::message && site.faults().need_endpoint()
+                                       ? peek_endpoint(head->content_type, incoming.body)
+                                       : std::string();
       faults = site.faults().draw(head->path, endpoint, false);
     }
     std::optional<Outgoing> outgoing;
@@ -326,14 +379,18 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
       }
       if (fault.kind == FaultKind::status || fault.kind == FaultKind::empty) {
         outgoing = bare(fault.kind == FaultKind::empty ? 200 : static_cast<unsigned>(fault.status));
-        if (fault.retry_after_s >= 0) outgoing->headers.emplace_back("Retry-After", std::to_string(fault.retry_after_s));
+        if (fault.retry_after_s >= 0)
+          outgoing->headers.emplace_back("Retry-After", std::to_string(fault.retry_after_s));
         site.note_fault(incoming, fault.kind == FaultKind::empty ? "empty" : "status");
       }
       if (fault.kind == FaultKind::registration) registration_fault = fault.status;
     }
     if (!outgoing)
-      outgoing = kind == Kind::message ? site.post(incoming, registration_fault) : site.get(kind == Kind::sms_aut ? ".sms_aut" : ".sms_pol", head->query);
-    const bool sent = co_await send(stream, reply_text(*outgoing, head->keep_alive, head_only), faults);
+      outgoing = kind == Kind::message
+                     ? site.post(incoming, registration_fault)
+                     : site.get(kind == Kind::sms_aut ? ".sms_aut" : ".sms_pol", head->query);
+    const bool sent =
+        co_await send(stream, reply_text(*outgoing, head->keep_alive, head_only), faults);
     in.erase(0, whole);
     if (!sent || head->keep_alive) co_return sent;
     co_await part(stream);
@@ -362,7 +419,8 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     if (settings.require_client_certificate || !settings.client_ca_file.empty()) {
       beast::error_code ignored;
       stream.set_verify_mode(ssl::verify_peer, ignored);
-      // The handshake goes on with any certificate: a real server answers 403 in HTTP, which is what a client must understand.
+      // The handshake goes on with any certificate: a real server answers 403 in HTTP, which is
+      // what a client must understand.
       stream.set_verify_callback(
           [&trusted](bool verified, ssl::verify_context&) {
             trusted = trusted && verified;
@@ -400,26 +458,37 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
       auto self = shared_from_this();
       auto strand = socket.get_executor();
       auto ended = [self](std::exception_ptr) { --self->connections; };
-      if (tls) asio::co_spawn(strand, serve_tls(std::move(socket)), ended);
-      else asio::co_spawn(strand, serve_plain(std::move(socket)), ended);
+      if (tls)
+        asio::co_spawn(strand, serve_tls(std::move(socket)), ended);
+      else
+        asio::co_spawn(strand, serve_plain(std::move(socket)), ended);
     }
   }
 };
 
 ManagementPoint::ManagementPoint(asio::io_context& io, MpSettings settings, const Clock& clock)
     : impl_(std::make_shared<Impl>(io, std::move(settings), clock)) {}
-ManagementPoint::~ManagementPoint() { stop(); }
+ManagementPoint::~ManagementPoint() {
+  stop();
+}
 
 Result<void> ManagementPoint::start() {
   if (auto opened = impl_->site.open(); !opened) return opened;
-  if (auto listening = impl_->listen(impl_->acceptor, impl_->settings.port, impl_->port); !listening) return listening;
+  if (auto listening = impl_->listen(impl_->acceptor, impl_->settings.port, impl_->port);
+      !listening)
+    return listening;
   auto impl = impl_;
   if (impl_->settings.tls) {
     if (auto prepared = impl_->prepare_tls(); !prepared) return prepared;
-    if (auto listening = impl_->listen(impl_->tls_acceptor, impl_->settings.tls_port, impl_->tls_port); !listening) return listening;
-    asio::co_spawn(impl_->tls_acceptor.get_executor(), impl_->accept(impl_->tls_acceptor, true), [impl](std::exception_ptr) {});
+    if (auto listening =
+            impl_->listen(impl_->tls_acceptor, impl_->settings.tls_port, impl_->tls_port);
+        !listening)
+      return listening;
+    asio::co_spawn(impl_->tls_acceptor.get_executor(), impl_->accept(impl_->tls_acceptor, true),
+                   [impl](std::exception_ptr) {});
   }
-  asio::co_spawn(impl_->acceptor.get_executor(), impl_->accept(impl_->acceptor, false), [impl](std::exception_ptr) {});
+  asio::co_spawn(impl_->acceptor.get_executor(), impl_->accept(impl_->acceptor, false),
+                 [impl](std::exception_ptr) {});
   return {};
 }
 
@@ -429,9 +498,17 @@ void ManagementPoint::stop() {
   impl_->tls_acceptor.close(ignored);
 }
 
-std::uint16_t ManagementPoint::port() const { return impl_->port; }
-std::uint16_t ManagementPoint::tls_port() const { return impl_->tls_port; }
-AdminReply ManagementPoint::admin(const AdminRequest& request) { return impl_->site.admin(request); }
-const ClientDirectory& ManagementPoint::clients() const { return impl_->site; }
+std::uint16_t ManagementPoint::port() const {
+  return impl_->port;
+}
+std::uint16_t ManagementPoint::tls_port() const {
+  return impl_->tls_port;
+}
+AdminReply ManagementPoint::admin(const AdminRequest& request) {
+  return impl_->site.admin(request);
+}
+const ClientDirectory& ManagementPoint::clients() const {
+  return impl_->site;
+}
 
 }  // namespace greengate::sim

@@ -54,7 +54,8 @@ Picture::Classes& Picture::classes_of(ReportKind kind) {
 void Picture::forget(Rows& rows, const std::string& key, std::int64_t& bytes_left) {
   const auto it = rows.find(key);
   if (it == rows.end()) return;
-  bytes_left += static_cast<std::int64_t>(it->first.size() + it->second.size()) + row_overhead_bytes;
+  bytes_left +=
+      static_cast<std::int64_t>(it->first.size() + it->second.size()) + row_overhead_bytes;
   rows.erase(it);
 }
 
@@ -68,7 +69,9 @@ void Picture::put(Classes& classes, const Instance& instance, std::int64_t& byte
 }
 
 void Picture::apply(const Report& report, std::int64_t& bytes_left) {
-  if (report.kind != ReportKind::discovery && report.kind != ReportKind::hardware && report.kind != ReportKind::software) return;
+  if (report.kind != ReportKind::discovery && report.kind != ReportKind::hardware &&
+      report.kind != ReportKind::software)
+    return;
   Classes& classes = classes_of(report.kind);
   if (!report.delta) {
     for (auto& [name, rows] : classes)
@@ -78,8 +81,10 @@ void Picture::apply(const Report& report, std::int64_t& bytes_left) {
     if (report.kind == ReportKind::software) software_whole_ = true;
   }
   for (const Instance& instance : report.instances) {
-    if (instance.content == 'D') forget(classes[instance.class_name], instance.key, bytes_left);
-    else put(classes, instance, bytes_left);
+    if (instance.content == 'D')
+      forget(classes[instance.class_name], instance.key, bytes_left);
+    else
+      put(classes, instance, bytes_left);
   }
 }
 
@@ -91,22 +96,26 @@ void Picture::check(const Report& report, Findings& findings) const {
     const auto it = classes.find(instance.class_name);
     const bool held = it != classes.end() && it->second.contains(instance.key);
     if (instance.content == 'N' && held)
-      findings.add("instance.row_exists", "The delta adds " + shown(instance.class_name) + " " + shown(instance.key) + ", which is there already.");
+      findings.add("instance.row_exists", "The delta adds " + shown(instance.class_name) + " " +
+                                              shown(instance.key) + ", which is there already.");
     if (instance.content != 'N' && !held)
-      findings.add("instance.row_unknown", "The delta changes " + shown(instance.class_name) + " " + shown(instance.key) + ", which is not there.");
+      findings.add("instance.row_unknown", "The delta changes " + shown(instance.class_name) + " " +
+                                               shown(instance.key) + ", which is not there.");
   }
 }
 
 void Picture::describe(json::object& into) const {
   const auto row = [](const Classes& classes, const char* name) -> std::string_view {
     const auto it = classes.find(name);
-    return it == classes.end() || it->second.empty() ? std::string_view() : std::string_view(it->second.begin()->second);
+    return it == classes.end() || it->second.empty() ? std::string_view()
+                                                     : std::string_view(it->second.begin()->second);
   };
   const auto count = [](const Classes& classes, const char* name) {
     const auto it = classes.find(name);
     return it == classes.end() ? std::size_t{0} : it->second.size();
   };
-  const auto system = row(hardware_, "Win32_ComputerSystem"), os = row(hardware_, "Win32_OperatingSystem");
+  const auto system = row(hardware_, "Win32_ComputerSystem"),
+             os = row(hardware_, "Win32_OperatingSystem");
   into["name"] = property(system, "Name");
   into["manufacturer"] = property(system, "Manufacturer");
   into["model"] = property(system, "Model");
@@ -120,9 +129,10 @@ void Picture::describe(json::object& into) const {
   if (const auto it = hardware_.find("SMS_LogicalDisk"); it != hardware_.end())
     for (const auto& [key, packed_row] : it->second) {
       if (disks.size() >= disks_shown_max) break;
-      disks.push_back(json::object{{"device", key},
-                                   {"size_mib", parse_number(property(packed_row, "Size")).value_or(0)},
-                                   {"free_mib", parse_number(property(packed_row, "FreeSpace")).value_or(0)}});
+      disks.push_back(
+          json::object{{"device", key},
+                       {"size_mib", parse_number(property(packed_row, "Size")).value_or(0)},
+                       {"free_mib", parse_number(property(packed_row, "FreeSpace")).value_or(0)}});
     }
   into["disks"] = std::move(disks);
   into["packages"] = count(hardware_, "Win32Reg_AddRemovePrograms");

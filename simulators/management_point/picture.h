@@ -11,15 +11,16 @@
 
 namespace greengate::sim {
 
-/// What the site would know of one client: the rows of its inventory, kept up to date by full and delta reports.
-/// Limits    Rows beyond `bytes_left` are counted but keep no values.
-/// Threads   One at a time.
+/// What the site would know of one client: the rows of its inventory, kept up to date by full and
+/// delta reports. Limits    Rows beyond `bytes_left` are counted but keep no values. Threads   One
+/// at a time.
 class Picture {
  public:
-  /// Applies a report that was accepted. `bytes_left` is the store of all pictures together, taken from and given back to.
+  /// Applies a report that was accepted. `bytes_left` is the store of all pictures together, taken
+  /// from and given back to.
   void apply(const Report& report, std::int64_t& bytes_left);
-  /// What a delta says against the rows held: adding one that is there, changing one that is not. Silent until a full
-  /// report came.
+  /// What a delta says against the rows held: adding one that is there, changing one that is not.
+  /// Silent until a full report came.
   void check(const Report& report, Findings& findings) const;
   /// Name, operating system, model, processor, memory, disks, counts.
   void describe(boost::json::object& into) const;

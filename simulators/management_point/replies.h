@@ -24,26 +24,30 @@ struct Outgoing {
 
 inline constexpr const char* reply_boundary = "aAbBcCdDv1234567890VxXyYzZ";  // mp-protocol 1.5
 
-/// Multipart with a reply Msg and `xml` in part 2, compressed as asked (mp-protocol 1.5). An empty `xml` gives a bare
-/// header part.
-Outgoing reply_message(const Envelope& request, const std::string& host_name, const std::string& xml, WallTime now);
+/// Multipart with a reply Msg and `xml` in part 2, compressed as asked (mp-protocol 1.5). An empty
+/// `xml` gives a bare header part.
+Outgoing reply_message(const Envelope& request, const std::string& host_name,
+                       const std::string& xml, WallTime now);
 
 /// ClientRegistrationResponse; `approval_status` empty leaves the attribute out, `sms_id` likewise.
-std::string registration_response(bool confirmation, int status, const std::string& sms_id, const std::string& approval_status, WallTime now);
+std::string registration_response(bool confirmation, int status, const std::string& sms_id,
+                                  const std::string& approval_status, WallTime now);
 
-/// What clients ask of the site: policy assignments and bodies, locations, and the .sms_aut answers.
-/// Limits    256 policy bodies are held; the oldest are forgotten.
-/// Threads   Any.
-/// Errors    policy.template
+/// What clients ask of the site: policy assignments and bodies, locations, and the .sms_aut
+/// answers. Limits    256 policy bodies are held; the oldest are forgotten. Threads   Any. Errors
+/// policy.template
 class SiteAnswers {
  public:
-  SiteAnswers(const MpSettings& settings, std::string signing_certificate_der, std::string mp_certificate_der, WallTime policy_date);
+  SiteAnswers(const MpSettings& settings, std::string signing_certificate_der,
+              std::string mp_certificate_der, WallTime policy_date);
   Result<void> open();
 
-  /// One inventory action for everyone, and one of report type Resync for each kind in `resync` ("hardware", "software"),
-  /// `resync_number` being its policy's version.
-  std::string assignments(const std::string& sms_id, const std::string& fqdn, const std::string& netbios_name,
-                          const std::vector<std::pair<std::string, std::uint64_t>>& resync, const std::string& policy_source, WallTime now);
+  /// One inventory action for everyone, and one of report type Resync for each kind in `resync`
+  /// ("hardware", "software"), `resync_number` being its policy's version.
+  std::string assignments(const std::string& sms_id, const std::string& fqdn,
+                          const std::string& netbios_name,
+                          const std::vector<std::pair<std::string, std::uint64_t>>& resync,
+                          const std::string& policy_source, WallTime now);
   /// By the request's root; nothing for one without a public reply.
   std::optional<std::string> location(std::string_view root) const;
 
@@ -62,7 +66,7 @@ class SiteAnswers {
   const MpSettings& settings_;
   std::string signing_certificate_, mp_certificate_, template_;
   WallTime policy_date_;
-  mutable std::mutex mutex_;  // guards everything below
+  mutable std::mutex mutex_;                   // guards everything below
   std::map<std::string, std::string> bodies_;  // query, lower case → bytes
   std::vector<std::string> body_order_;
 };

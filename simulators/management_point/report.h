@@ -57,14 +57,17 @@ struct ReportRules {
   WallTime hardware_policy_date{};  ///< LastUpdateTime must not be later (readings 7).
 };
 
-/// Reads and checks the report of a Post, whichever endpoint it came to. What depends on earlier messages (versions,
-/// serial numbers, whose client it is) is the Site's to check.
-/// `stream` is the whole payload stream: attachments are ranges of it (mp-protocol 2.2).
-std::optional<Report> read_report(const Envelope& envelope, std::string_view stream, std::string_view body,
-                                  const ReportRules& rules, Findings& findings);
+/// Reads and checks the report of a Post, whichever endpoint it came to. What depends on earlier
+/// messages (versions, serial numbers, whose client it is) is the Site's to check. `stream` is the
+/// whole payload stream: attachments are ranges of it (mp-protocol 2.2).
+std::optional<Report> read_report(const Envelope& envelope, std::string_view stream,
+                                  std::string_view body, const ReportRules& rules,
+                                  Findings& findings);
 
-/// The XML declaration's rules (readings 18), then the parser. Returns false when there is nothing to read.
+/// The XML declaration's rules (readings 18), then the parser. Returns false when there is nothing
+/// to read.
 enum class Declaration { required, forbidden, free };
-bool parse_body(std::string_view body, Declaration declaration, pugi::xml_document& document, Findings& findings);
+bool parse_body(std::string_view body, Declaration declaration, pugi::xml_document& document,
+                Findings& findings);
 
 }  // namespace greengate::sim

@@ -11,7 +11,8 @@
 
 namespace greengate::sim {
 
-/// Everything that can be set about the simulated management point. docs/reference/simulators.md lists the flags.
+/// Everything that can be set about the simulated management point. docs/reference/simulators.md
+/// lists the flags.
 struct MpSettings {
   std::string bind_address = "127.0.0.1";
   std::uint16_t port = 0;  ///< 0 chooses a free one.
@@ -21,7 +22,7 @@ struct MpSettings {
   bool tls = false;
   std::uint16_t tls_port = 0;
   std::string tls_certificate_file, tls_key_file;  ///< PEM; without them a certificate is made.
-  std::string client_ca_file;                      ///< PEM; without it any client certificate will do.
+  std::string client_ca_file;  ///< PEM; without it any client certificate will do.
   bool require_client_certificate = false;
   bool https_only = false;  ///< The plain port answers 403 (mp-protocol 1.7).
 
@@ -31,9 +32,11 @@ struct MpSettings {
   std::chrono::milliseconds pending_for{0};     ///< From registration to the first Status 0.
   bool manual_approval = false;
   bool windows_auth_challenge = false;  ///< 401 on _windowsauth without an Authorization header.
-  bool post_reply_header = false;       ///< An accepted Post is answered with a bare header part (Q4: I).
+  bool post_reply_header =
+      false;  ///< An accepted Post is answered with a bare header part (Q4: I).
   FileTypeForm file_type_form = FileTypeForm::element;  ///< Q12: I.
-  std::int64_t policy_date_ms = 0;                      ///< LastUpdateTime of the inventory policy; 0: the start of the simulator.
+  std::int64_t policy_date_ms =
+      0;  ///< LastUpdateTime of the inventory policy; 0: the start of the simulator.
   std::filesystem::path policy_template_file;
 
   std::size_t content_length_max = 32 * 1024 * 1024;

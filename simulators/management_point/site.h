@@ -30,19 +30,20 @@ struct Incoming {
 
 /// The judge and the memory behind the simulated management point: no sockets here.
 ///
-/// Promise   Each message gets one verdict, one number and one line; what is accepted is applied once.
-/// Limits    MpSettings.
-/// Threads   Any: one mutex; parsing and verifying happen outside it.
+/// Promise   Each message gets one verdict, one number and one line; what is accepted is applied
+/// once. Limits    MpSettings. Threads   Any: one mutex; parsing and verifying happen outside it.
 /// Source    mp-protocol 6.5 for the order of checks.
 class Site : public ClientDirectory {
  public:
   Site(const MpSettings& settings, const Clock& clock);
   Result<void> open();
 
-  /// Judges a message and answers it. `registration_fault`: 2, 3 or -1 to answer a registration so, 0 for none.
+  /// Judges a message and answers it. `registration_fault`: 2, 3 or -1 to answer a registration so,
+  /// 0 for none.
   Outgoing post(const Incoming& incoming, int registration_fault);
   /// A request that never became a message: recorded under `code`.
-  void refuse_transport(std::string_view code, const std::string& text, const Incoming& incoming, unsigned status);
+  void refuse_transport(std::string_view code, const std::string& text, const Incoming& incoming,
+                        unsigned status);
   /// Only recorded: a message a fault swallowed.
   void note_fault(const Incoming& incoming, std::string_view fault);
   /// `.sms_aut` and `.sms_pol`.
@@ -55,15 +56,23 @@ class Site : public ClientDirectory {
 
  private:
   struct Record;
-  Outgoing judge(const Incoming& incoming, int registration_fault, Record& record, Findings& findings);
-  bool authenticate(const Envelope& envelope, std::string_view payload, const Endpoint& endpoint, Record& record, Findings& findings);
-  Outgoing answer_registration(const Incoming& incoming, const Envelope& envelope, const std::string& body, int fault, Record& record, Findings& findings);
-  Outgoing answer_policy(const Envelope& envelope, const std::string& body, Record& record, Findings& findings);
-  Outgoing answer_location(const Envelope& envelope, const std::string& body, Record& record, Findings& findings);
-  Outgoing answer_post(const Envelope& envelope, std::string_view stream, const std::string& body, Record& record, Findings& findings);
+  Outgoing judge(const Incoming& incoming, int registration_fault, Record& record,
+                 Findings& findings);
+  bool authenticate(const Envelope& envelope, std::string_view payload, const Endpoint& endpoint,
+                    Record& record, Findings& findings);
+  Outgoing answer_registration(const Incoming& incoming, const Envelope& envelope,
+                               const std::string& body, int fault, Record& record,
+                               Findings& findings);
+  Outgoing answer_policy(const Envelope& envelope, const std::string& body, Record& record,
+                         Findings& findings);
+  Outgoing answer_location(const Envelope& envelope, const std::string& body, Record& record,
+                           Findings& findings);
+  Outgoing answer_post(const Envelope& envelope, std::string_view stream, const std::string& body,
+                       Record& record, Findings& findings);
   void check_order(const Report& report, Client& client, Findings& findings) const;
   void apply(const Report& report, Client& client, WallTime now);
-  void finish(Record& record, const Findings& findings, const Incoming& incoming, const Outgoing& outgoing);
+  void finish(Record& record, const Findings& findings, const Incoming& incoming,
+              const Outgoing& outgoing);
   bool usable(const Client& client, std::int64_t now_ms) const;
 
   AdminReply admin_clients(const AdminRequest& request);
