@@ -38,12 +38,12 @@ std::vector<ConfigProblem> problems_of(const AgentConfig& config) {
   std::vector<ConfigProblem> found;
   if (config.endpoints.empty() || config.endpoints.size() > endpoints_max) {
     found.push_back({"gateway.endpoints", "gateway.endpoints has " + std::to_string(config.endpoints.size()) +
-                                              " entries; give 1 to 16, such as [\"tcp://gateway.example.com:5570\"]."});
+                                              " entries; give 1 to 16, such as [\"tcp://gateway.example.com:7443\"]."});
   }
   for (const std::string& endpoint : config.endpoints) {
     if (is_endpoint(endpoint)) continue;
     found.push_back({"gateway.endpoints", "gateway.endpoints has \"" + endpoint +
-                                              "\"; an entry looks like \"tcp://gateway.example.com:5570\"."});
+                                              "\"; an entry looks like \"tcp://gateway.example.com:7443\"."});
   }
   if (!adapters::is_curve_key(config.gateway_key)) {
     found.push_back({"gateway.key", "gateway.key is \"" + config.gateway_key +

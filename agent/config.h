@@ -11,7 +11,7 @@ namespace greengate::agent {
 
 /// Everything greengate-agent.toml can say; deploy/greengate-agent.toml explains each key.
 struct AgentConfig {
-  std::vector<std::string> endpoints;  ///< gateway.endpoints: "tcp://gateway.example.com:5570"; tried in this order.
+  std::vector<std::string> endpoints;  ///< gateway.endpoints: "tcp://gateway.example.com:7443"; tried in this order.
   std::string gateway_key;             ///< gateway.key: the gateway's CURVE public key, Z85.
 
   std::string state_directory = "/var/lib/greengate-agent";  ///< agent.state_directory: keys and outbox.

@@ -279,6 +279,11 @@ void Conversation::on_refused(const v1::Refused& refused) {
   const milliseconds asked = bounded(refused.retry_after_ms());
   const Error why = as_error("gateway.refused", code + ": " + refused.message());
   if (code == "agent.revoked") return leave(std::max(asked, config_.refused_pause), "revoked", why);
+  if (code == "agent.replaced") {
+    // Another machine has this one's key: a clone. Taking turns at pushing each other out helps nobody.
+    return leave(std::max({asked, backoff_.next(), config_.replaced_pause}), "replaced", why);
+  }
+  if (code == "agent.hello_first" && state_ == State::publishing) return say_hello();  // it has forgotten this connection
   if (code == "agent.unknown") {
     // It may have been restored from a backup older than this agent, or this is another gateway: enrol (again).
     enrolled_ = false;

@@ -30,6 +30,7 @@ struct ConversationConfig {
   std::chrono::milliseconds answer_patience{30'000};    ///< From Hello, Enrol or Ping to the answer.
   std::chrono::milliseconds receipt_patience{120'000};  ///< From Publish to a receipt; then it is sent again.
   std::chrono::milliseconds refused_pause{3'600'000};   ///< After "never": look again once an hour, an operator may have relented.
+  std::chrono::milliseconds replaced_pause{300'000};    ///< After another machine with the same key came.
   std::size_t batch_reports_max = 64;       ///< In one Publish.
   std::size_t batch_bytes_max = 256 << 10;  ///< In one Publish of several reports.
   std::size_t in_flight_bytes_max = 1 << 20;  ///< Sent without a receipt; one report may be larger, alone.

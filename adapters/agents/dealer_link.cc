@@ -147,7 +147,7 @@ Result<void> DealerLink::open(const std::string& endpoint) {
   } catch (const zmq::error_t& error) {
     if (error.num() == EINVAL || error.num() == EPROTONOSUPPORT) {
       return fail(Remedy::reject, "link.address",
-                  "\"" + endpoint + "\" with the given keys cannot be connected to; an address looks like tcp://gateway.example.com:5570.");
+                  "\"" + endpoint + "\" with the given keys cannot be connected to; an address looks like tcp://gateway.example.com:7443.");
     }
     return fail(Remedy::retry, "link.unreachable", "No connection to " + state.where() + ": " + error.what() + ".");
   }

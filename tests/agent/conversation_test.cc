@@ -557,6 +557,24 @@ TEST_F(ConversationTest, UnknownRefusalPausesAndOffersAgain) {
   EXPECT_THAT(flush({1}), ElementsAre("1"));
 }
 
+TEST_F(ConversationTest, GatewayThatForgotTheConnectionIsGreetedAgain) {
+  publishing();
+  flush({1, 2});
+  conversation_->received(refused("agent.hello_first"));
+  EXPECT_EQ(sent_kind(), v1::Frame::kHello);
+  conversation_->received(welcome());
+  conversation_->take_decisions();
+  EXPECT_THAT(flush({1, 2}), ElementsAre("1 2"));
+}
+
+TEST_F(ConversationTest, MachineWhoseKeyAnotherOneHasStepsBack) {
+  publishing().received(refused("agent.replaced"));
+  const auto changes = taken<StateChanged>();
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].state, "replaced");
+  EXPECT_GE(until_open(10min), 5min);
+}
+
 TEST_F(ConversationTest, RefusedGreetingTriesTheOtherGateway) {
   begin().connected();
   conversation_->take_decisions();

@@ -24,7 +24,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 const std::string key(40, 'k');
-const std::string enough = "gateway.endpoints = [\"tcp://g:5570\"]\ngateway.key = \"" + key + "\"\n";
+const std::string enough = "gateway.endpoints = [\"tcp://g:7443\"]\ngateway.key = \"" + key + "\"\n";
 
 TEST(AgentConfig, NeedsLittle) {
   const LoadedConfig loaded = load_config_text(enough, "t");

@@ -261,6 +261,28 @@ TEST_F(WholeAgent, CommandLineAnswersWithItsExitStatus) {
   EXPECT_EQ(Program({agent, "inventory", "--json"}).join(), 0);
 }
 
+// The agent of docs/reference/agent-protocol.md, in another language, against the same strict router.
+TEST(ProtocolExample, SpeaksTheProtocolFromItsPageAlone) {
+  const std::string python = "/usr/bin/python3";
+  if (Program({python, "-c", "import zmq, google.protobuf"}).join() != 0) GTEST_SKIP() << "needs python3-zmq and python3-protobuf";
+  StrictRouter::Options options;
+  options.tokens = {"T"};
+  StrictRouter router(options);
+  router.start();
+  Scratch scratch;
+  const std::vector<std::string> words = {"/usr/bin/env", "PYTHONPATH=" GREENGATE_PYTHON_PROTO, python,
+                                          GREENGATE_SOURCE_DIR "/tests/agent/protocol_example.py", "--gateway", router.endpoint(),
+                                          "--gateway-key", router.public_key(), "--state", scratch.file("state"), "--token", "T"};
+  EXPECT_EQ(Program(words).join(), 0);
+  EXPECT_EQ(Program(words).join(), 0) << "and goes on where it was";
+  const Seen seen = router.seen();
+  EXPECT_THAT(seen.complaints, ::testing::IsEmpty());
+  EXPECT_EQ(seen.enrols.size(), 1u);
+  ASSERT_EQ(seen.stored.size(), 4u);
+  EXPECT_EQ(seen.stored[3].sequence(), 4u);
+  EXPECT_EQ(seen.pings, 2);
+}
+
 // A figure rather than a bound: a Debug build with sanitizers weighs what it weighs. tests/bench measures Release.
 TEST_F(WholeAgent, SaysWhatMemoryItHoldsOnceIdle) {
   StrictRouter::Options options;
