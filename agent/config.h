@@ -34,7 +34,7 @@ struct AgentConfig {
   /// What the agent's own state messages say to the site; topic type 0 sends none. docs/reference/state-messages.md.
   std::uint32_t started_topic_type = 800;   ///< state_messages.started_topic_type
   std::uint32_t started_state_id = 400;     ///< state_messages.started_state_id
-  std::uint32_t inventory_topic_type = 1000;  ///< state_messages.inventory_topic_type
+  std::uint32_t inventory_topic_type = 1300;  ///< state_messages.inventory_topic_type
   std::uint32_t inventory_state_id = 1;       ///< state_messages.inventory_state_id
 
   std::string keys_file() const { return state_directory + "/keys"; }
