@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <fstream>
 
 namespace greengate::agent {
@@ -95,15 +94,8 @@ MachineNames machine_names() {
 }
 
 Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string executable, const Clock& clock) {
-  std::error_code failed;
-  if (!std::filesystem::exists(config.state_directory, failed)) {
-    std::filesystem::create_directories(config.state_directory, failed);
-    if (!failed) std::filesystem::permissions(config.state_directory, std::filesystem::perms::owner_all, failed);
-    if (failed) {
-      return fail(Remedy::reject, "agent.state_directory",
-                  "agent.state_directory " + config.state_directory + " cannot be made: " + failed.message() + ".");
-    }
-  }
+  auto directory = StateDirectory::hold(config.state_directory);
+  if (!directory) return pass(directory);
   auto keys = load_or_make_keys(config.keys_file());
   if (!keys) return pass(keys);
   OutboxConfig outbox_config;
@@ -111,14 +103,18 @@ Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string execu
   outbox_config.bytes_max = config.outbox_bytes_max;
   auto outbox = Outbox::open(std::move(outbox_config), clock);
   if (!outbox) return pass(outbox);
-  return std::unique_ptr<Agent>(
-      new Agent(std::move(config), std::move(executable), std::move(*keys), std::move(*outbox), clock));
+  for (const std::string& file : {config.keys_file(), config.outbox_file()}) {
+    StateDirectory::hand_over(config.state_directory, file);
+  }
+  return std::unique_ptr<Agent>(new Agent(std::move(config), std::move(executable), std::move(*directory), std::move(*keys),
+                                          std::move(*outbox), clock));
 }
 
-Agent::Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox,
-             const Clock& clock)
+Agent::Agent(AgentConfig config, std::string executable, StateDirectory directory, adapters::CurvePair keys,
+             std::unique_ptr<Outbox> outbox, const Clock& clock)
     : config_(std::move(config)),
       clock_(clock),
+      directory_(std::move(directory)),
       outbox_(std::move(outbox)),
       names_(machine_names()),
       conversation_(conversation_config(config_, *outbox_, names_), clock),
@@ -322,6 +318,9 @@ void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id, st
 void Agent::tell_start() {
   log_.info("started", kv("version", GREENGATE_VERSION), kv("incarnation", outbox_->incarnation()),
             kv("reports_waiting", outbox_->count().reports));
+  if (!config_.token_file.empty() && outbox_->fact(Fact::agent_id).empty() && enrolment_token(config_).empty()) {
+    log_.warn("no token in token_file", kv("file", config_.token_file), kv("consequence", "an operator must approve this machine"));
+  }
   if (outbox_->fact(Fact::started_version) == GREENGATE_VERSION) return;
   keep_state(config_.started_topic_type, "greengate:agent", config_.started_state_id, {GREENGATE_VERSION});
   schedule_.wanted(Collection::discovery);

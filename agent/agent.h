@@ -5,6 +5,7 @@
 #include "agent/conversation.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
+#include "agent/state_directory.h"
 #include "agent/tasks.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -40,7 +41,8 @@ class Agent {
   ~Agent();
 
  private:
-  Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox, const Clock& clock);
+  Agent(AgentConfig config, std::string executable, StateDirectory directory, adapters::CurvePair keys,
+        std::unique_ptr<Outbox> outbox, const Clock& clock);
   void turn(int stop_fd, SteadyTime until);
   void carry_out();
   void publish_what_waits();
@@ -68,6 +70,7 @@ class Agent {
   AgentConfig config_;
   const Clock& clock_;
   Log log_{"agent"};
+  StateDirectory directory_;
   std::unique_ptr<Outbox> outbox_;
   MachineNames names_;
   Conversation conversation_;

@@ -4,6 +4,7 @@
 #include "agent/config.h"
 #include "agent/inventory_view.h"
 #include "agent/memory.h"
+#include "agent/state_directory.h"
 #include "agent/status.h"
 #include "core/log.h"
 
@@ -183,6 +184,7 @@ int send_state(const Options& options) {
   outbox_config.bytes_max = config->outbox_bytes_max;
   auto outbox = Outbox::open(std::move(outbox_config), clock);
   if (!outbox) return complain(outbox.error());
+  StateDirectory::hand_over(config->state_directory, config->outbox_file());
   v1::StateMessages messages;
   v1::StateMessage& message = *messages.add_messages();
   message.set_time_ms(to_millis(clock.wall()));
@@ -211,6 +213,7 @@ int main(int argc, char** argv) {
   app.add_option("--config", options.config_file, "The configuration file")->capture_default_str();
   app.add_flag("--check-config", options.check_config, "Read the configuration, name every mistake, and end");
   app.require_subcommand(0, 1);
+  app.fallthrough();  // --config may also stand after the command
 
   app.add_subcommand("run", "Work until told to stop (this is the default)");
 

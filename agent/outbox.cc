@@ -146,6 +146,7 @@ Result<void> Outbox::open_file(bool to_read) {
     sqlite3_busy_timeout(db_, busy_patience_ms);
     if (to_read) {
       incarnation_ = std::strtoull(meta("incarnation").c_str(), nullptr, 10);
+      if (incarnation_ == 0) return disk_error("Reading");
       return {};
     }
     return prepare_file();

@@ -1,6 +1,7 @@
 // Configuration, keys and the collection runner: small parts, each with its codes.
 #include "agent/config.h"
 #include "agent/keys.h"
+#include "agent/state_directory.h"
 #include "agent/status.h"
 #include "agent/tasks.h"
 #include "tests/agent/scratch.h"
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -107,6 +109,38 @@ TEST(AgentKeys, DiskThatWillNotIsSaid) {
   const auto keys = load_or_make_keys(scratch.file("no/such/place/keys"));
   ASSERT_FALSE(keys);
   EXPECT_STREQ(keys.error().code, "keys.file");
+}
+
+TEST(StateDirectory, IsHeldByOneAgentAtATime) {
+  Scratch scratch;
+  const std::string path = scratch.file("state/below");
+  {
+    const auto held = StateDirectory::hold(path);
+    ASSERT_TRUE(held);
+    struct stat facts {};
+    ASSERT_EQ(stat(path.c_str(), &facts), 0);
+    EXPECT_EQ(facts.st_mode & 0777, 0700u);
+    const auto second = StateDirectory::hold(path);
+    ASSERT_FALSE(second);
+    EXPECT_STREQ(second.error().code, "agent.already_running");
+  }
+  EXPECT_TRUE(StateDirectory::hold(path));
+}
+
+TEST(StateDirectory, ThatCannotBeMadeIsSaid) {
+  const auto held = StateDirectory::hold("/proc/no/such/place");
+  ASSERT_FALSE(held);
+  EXPECT_STREQ(held.error().code, "agent.state_directory");
+}
+
+TEST(StateDirectory, HandsWhatRootMadeToItsOwner) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  Scratch scratch;
+  ASSERT_EQ(chown(scratch.path().c_str(), 65534, 65534), 0);
+  ASSERT_TRUE(StateDirectory::hold(scratch.path()));
+  struct stat facts {};
+  ASSERT_EQ(stat(scratch.file("lock").c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_uid, 65534u);
 }
 
 // ---- collections ------------------------------------------------------------------------------------------------------------------
