@@ -24,18 +24,21 @@ Result<StateDirectory> StateDirectory::hold(const std::string& path) {
   const std::string file = path + "/lock";
   const int lock = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lock < 0) {
-    return fail(Remedy::reject, "agent.state_directory",
-                "agent.state_directory " + path + " cannot be written: " + std::strerror(errno) + ".");
+    return fail(
+        Remedy::reject, "agent.state_directory",
+        "agent.state_directory " + path + " cannot be written: " + std::strerror(errno) + ".");
   }
   StateDirectory held(lock);
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-    return fail(Remedy::reject, "agent.already_running", "Another greengate-agent works in " + path + ".");
+    return fail(Remedy::reject, "agent.already_running",
+                "Another greengate-agent works in " + path + ".");
   }
   hand_over(path, file);
   return held;
 }
 
-StateDirectory::StateDirectory(StateDirectory&& other) noexcept : lock_(std::exchange(other.lock_, -1)) {}
+StateDirectory::StateDirectory(StateDirectory&& other) noexcept
+    : lock_(std::exchange(other.lock_, -1)) {}
 
 StateDirectory::~StateDirectory() {
   if (lock_ >= 0) close(lock_);

@@ -8,8 +8,9 @@ namespace greengate::agent {
 
 /// The place of keys and outbox, held by one agent at a time.
 ///
-/// Promise   Made with mode 0700 where absent. As long as this lives, no other `run` or `enrol` works here. What root makes in a directory
-///           of another user (enrolling by hand before the service starts) is handed to that user.
+/// Promise   Made with mode 0700 where absent. As long as this lives, no other `run` or `enrol`
+///           works here. What root makes in a directory of another user (enrolling by hand before
+///           the service starts) is handed to that user.
 /// Errors    agent.state_directory, agent.already_running (reject).
 class StateDirectory {
  public:

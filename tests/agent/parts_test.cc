@@ -26,7 +26,8 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 const std::string key(40, 'k');
-const std::string enough = "gateway.endpoints = [\"tcp://g:7443\"]\ngateway.key = \"" + key + "\"\n";
+const std::string enough =
+    "gateway.endpoints = [\"tcp://g:7443\"]\ngateway.key = \"" + key + "\"\n";
 
 TEST(AgentConfig, NeedsLittle) {
   const LoadedConfig loaded = load_config_text(enough, "t");
@@ -36,14 +37,18 @@ TEST(AgentConfig, NeedsLittle) {
 
 TEST(AgentConfig, NamesEveryMistakeAtOnce) {
   const LoadedConfig loaded = load_config_text(
-      "gateway.endpoints = [\"udp://x\", \"tcp://ok:1\"]\ngateway.key = \"no\"\nagent.state_directory = \"here\"\n"
-      "agent.log_level = \"loud\"\nreports.heartbeat_interval = \"1s\"\nreconnect.min = \"10min\"\noutbox.bytes_max = 5\n"
+      "gateway.endpoints = [\"udp://x\", \"tcp://ok:1\"]\ngateway.key = "
+      "\"no\"\nagent.state_directory = \"here\"\n"
+      "agent.log_level = \"loud\"\nreports.heartbeat_interval = \"1s\"\nreconnect.min = "
+      "\"10min\"\noutbox.bytes_max = 5\n"
       "outbox.bytes_mux = 5\nenrolment.token = \"a\"\nenrolment.token_file = \"b\"\n",
       "t");
   std::string all;
   for (const std::string& problem : loaded.problems) all += problem + "\n";
-  for (const char* part : {"udp://x", "gateway.key is \"no\"", "\"here\"", "\"loud\"", "reports.heartbeat_interval is \"1s\"",
-                           "reconnect.min is longer", "outbox.bytes_max is 5", "did you mean outbox.bytes_max", "both given"}) {
+  for (const char* part :
+       {"udp://x", "gateway.key is \"no\"", "\"here\"", "\"loud\"",
+        "reports.heartbeat_interval is \"1s\"", "reconnect.min is longer", "outbox.bytes_max is 5",
+        "did you mean outbox.bytes_max", "both given"}) {
     EXPECT_THAT(all, HasSubstr(part));
   }
   EXPECT_THAT(loaded.problems, SizeIs(9));
@@ -54,9 +59,11 @@ TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
   EXPECT_THAT(loaded.problems, IsEmpty());
   std::ifstream file(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
   const std::string text((std::istreambuf_iterator<char>(file)), {});
-  for (const char* name : {"endpoints", "key", "state_directory", "log_level", "token", "token_file", "heartbeat_interval",
-                           "inventory_interval", "may_run_commands", "command_patience", "collection_patience", "bytes_max",
-                           "min", "max", "started_topic_type", "started_state_id", "inventory_topic_type", "inventory_state_id"}) {
+  for (const char* name :
+       {"endpoints", "key", "state_directory", "log_level", "token", "token_file",
+        "heartbeat_interval", "inventory_interval", "may_run_commands", "command_patience",
+        "collection_patience", "bytes_max", "min", "max", "started_topic_type", "started_state_id",
+        "inventory_topic_type", "inventory_state_id"}) {
     const bool shown = text.find(std::string("\n") + name + " = ") != std::string::npos ||
                        text.find(std::string("\n#") + name + " = ") != std::string::npos;
     EXPECT_TRUE(shown) << name;
@@ -143,7 +150,7 @@ TEST(StateDirectory, HandsWhatRootMadeToItsOwner) {
   EXPECT_EQ(facts.st_uid, 65534u);
 }
 
-// ---- collections ------------------------------------------------------------------------------------------------------------------
+// ---- collections ----
 
 std::optional<CollectionRunner::Finished> run(CollectionRunner& runner) {
   for (int i = 0; i < 1'000; ++i) {
