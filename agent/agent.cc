@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <fstream>
 
 namespace greengate::agent {
@@ -19,12 +18,13 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int events_at_once = 256;                  // from the link, before anything else gets its turn
-constexpr milliseconds rest_after{3'000};            // of quiet, before memory is given back
-constexpr milliseconds disk_patience{10'000};        // after the outbox failed
+constexpr int events_at_once = 256;            // from the link, before anything else gets its turn
+constexpr milliseconds rest_after{3'000};      // of quiet, before memory is given back
+constexpr milliseconds disk_patience{10'000};  // after the outbox failed
 constexpr milliseconds first_names_patience{15'000};
 
-ConversationConfig conversation_config(const AgentConfig& config, Outbox& outbox, const MachineNames& names) {
+ConversationConfig conversation_config(const AgentConfig& config, Outbox& outbox,
+                                       const MachineNames& names) {
   ConversationConfig made;
   made.endpoints = config.endpoints.size();
   made.enrolled = !outbox.fact(Fact::agent_id).empty();
@@ -47,10 +47,15 @@ ScheduleConfig schedule_config(const AgentConfig& config) {
   return made;
 }
 
-CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable, Outbox& outbox) {
+CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable,
+                                     Outbox& outbox) {
   CollectionRunnerConfig made;
-  made.command = {executable, "collect", "--command-patience-ms", std::to_string(config.command_patience.count()),
-                  "--installed-at-ms", std::to_string(outbox.number(Fact::installed_at_ms))};
+  made.command = {executable,
+                  "collect",
+                  "--command-patience-ms",
+                  std::to_string(config.command_patience.count()),
+                  "--installed-at-ms",
+                  std::to_string(outbox.number(Fact::installed_at_ms))};
   if (!config.may_run_commands) made.command.emplace_back("--no-commands");
   made.patience = config.collection_patience;
   return made;
@@ -72,7 +77,8 @@ std::string os_release_name() {
       constexpr std::string_view label = "PRETTY_NAME=";
       if (!line.starts_with(label)) continue;
       std::string name = line.substr(label.size());
-      if (name.size() >= 2 && (name.front() == '"' || name.front() == '\'')) name = name.substr(1, name.size() - 2);
+      if (name.size() >= 2 && (name.front() == '"' || name.front() == '\''))
+        name = name.substr(1, name.size() - 2);
       return name;
     }
   }
@@ -81,7 +87,9 @@ std::string os_release_name() {
 
 }  // namespace
 
-std::string agent_version() { return "greengate-agent " GREENGATE_VERSION; }
+std::string agent_version() {
+  return "greengate-agent " GREENGATE_VERSION;
+}
 
 MachineNames machine_names() {
   utsname system{};
@@ -90,20 +98,15 @@ MachineNames machine_names() {
   names.fqdn = system.nodename;
   names.host_name = names.fqdn.substr(0, names.fqdn.find('.'));
   names.operating_system = os_release_name();
-  if (names.operating_system.empty()) names.operating_system = std::string(system.sysname) + " " + system.release;
+  if (names.operating_system.empty())
+    names.operating_system = std::string(system.sysname) + " " + system.release;
   return names;
 }
 
-Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string executable, const Clock& clock) {
-  std::error_code failed;
-  if (!std::filesystem::exists(config.state_directory, failed)) {
-    std::filesystem::create_directories(config.state_directory, failed);
-    if (!failed) std::filesystem::permissions(config.state_directory, std::filesystem::perms::owner_all, failed);
-    if (failed) {
-      return fail(Remedy::reject, "agent.state_directory",
-                  "agent.state_directory " + config.state_directory + " cannot be made: " + failed.message() + ".");
-    }
-  }
+Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string executable,
+                                           const Clock& clock) {
+  auto directory = StateDirectory::hold(config.state_directory);
+  if (!directory) return pass(directory);
   auto keys = load_or_make_keys(config.keys_file());
   if (!keys) return pass(keys);
   OutboxConfig outbox_config;
@@ -111,24 +114,31 @@ Result<std::unique_ptr<Agent>> Agent::make(AgentConfig config, std::string execu
   outbox_config.bytes_max = config.outbox_bytes_max;
   auto outbox = Outbox::open(std::move(outbox_config), clock);
   if (!outbox) return pass(outbox);
-  return std::unique_ptr<Agent>(
-      new Agent(std::move(config), std::move(executable), std::move(*keys), std::move(*outbox), clock));
+  for (const std::string& file : {config.keys_file(), config.outbox_file()}) {
+    StateDirectory::hand_over(config.state_directory, file);
+  }
+  return std::unique_ptr<Agent>(new Agent(std::move(config), std::move(executable),
+                                          std::move(*directory), std::move(*keys),
+                                          std::move(*outbox), clock));
 }
 
-Agent::Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox,
-             const Clock& clock)
+Agent::Agent(AgentConfig config, std::string executable, StateDirectory directory,
+             adapters::CurvePair keys, std::unique_ptr<Outbox> outbox, const Clock& clock)
     : config_(std::move(config)),
       clock_(clock),
+      directory_(std::move(directory)),
       outbox_(std::move(outbox)),
       names_(machine_names()),
       conversation_(conversation_config(config_, *outbox_, names_), clock),
-      schedule_(schedule_config(config_), outbox_->number(Fact::last_discovery_ms), outbox_->number(Fact::last_inventory_ms), clock),
+      schedule_(schedule_config(config_), outbox_->number(Fact::last_discovery_ms),
+                outbox_->number(Fact::last_inventory_ms), clock),
       runner_(runner_config(config_, executable, *outbox_), clock),
       link_(link_config(config_, keys)),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   // Only another process closes the file after writing: our own handle stays open.
   if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
-    log_.warn("outbox is not watched", kv("consequence", "what send-state puts waits for the next report"));
+    log_.warn("outbox is not watched",
+              kv("consequence", "what send-state puts waits for the next report"));
   }
   if (!outbox_->set_aside().empty()) {
     log_.error("damaged outbox set aside", kv("file", outbox_->set_aside()));
@@ -154,13 +164,15 @@ Result<EnrolmentEnded> Agent::enrol(int stop_fd, milliseconds patience) {
   collecting_ = false;
   converse_from_ = clock_.steady();
   const SteadyTime until = clock_.steady() + patience;
-  while (!stopping_ && clock_.steady() < until && !enrolment_ && !conversation_.publishing()) turn(stop_fd, until);
+  while (!stopping_ && clock_.steady() < until && !enrolment_ && !conversation_.publishing())
+    turn(stop_fd, until);
   if (enrolment_) return *enrolment_;
   if (conversation_.publishing()) {
-    return EnrolmentEnded{v1::ENROL_STATE_ACTIVE, outbox_->fact(Fact::agent_id), "", "It was enrolled before."};
+    return EnrolmentEnded{v1::ENROL_STATE_ACTIVE, outbox_->fact(Fact::agent_id), "",
+                          "It was enrolled before."};
   }
   return fail(Remedy::retry, "enrol.no_answer",
-              "No gateway answered: " + (told_.empty() ? std::string("not connected") : told_) + ".");
+              "No gateway answered" + (told_.empty() ? std::string(" in time.") : ": " + told_));
 }
 
 void Agent::turn(int stop_fd, SteadyTime until) {
@@ -182,9 +194,12 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
   const auto now = clock_.steady();
-  // A minute at most: the wait is measured on a clock that stands still while the machine sleeps. Rounded up, or we would turn idly.
-  const auto patience = due <= now ? milliseconds(0)
-                                   : std::min<milliseconds>(std::chrono::ceil<milliseconds>(due - now), std::chrono::minutes(1));
+  // A minute at most: the wait is measured on a clock that stands still while the machine sleeps.
+  // Rounded up, or we would turn idly.
+  const auto patience = due <= now
+                            ? milliseconds(0)
+                            : std::min<milliseconds>(std::chrono::ceil<milliseconds>(due - now),
+                                                     std::chrono::minutes(1));
   const std::array<int, 3> others{stop_fd, watch_, runner_.fd()};
   std::vector<int> present;
   for (const int fd : others) {
@@ -209,8 +224,12 @@ void Agent::hear_link() {
     auto event = link_.next();
     if (!event) return;
     switch (event->kind) {
-      case adapters::LinkEvent::Kind::connected: conversation_.connected(); break;
-      case adapters::LinkEvent::Kind::lost: conversation_.connection_lost(event->error); break;
+      case adapters::LinkEvent::Kind::connected:
+        conversation_.connected();
+        break;
+      case adapters::LinkEvent::Kind::lost:
+        conversation_.connection_lost(event->error);
+        break;
       case adapters::LinkEvent::Kind::frame: {
         v1::Frame frame;
         if (frame.ParseFromString(event->frame)) {
@@ -228,7 +247,8 @@ void Agent::carry_out() {
   for (;;) {
     const std::vector<Decision> decisions = conversation_.take_decisions();
     if (decisions.empty()) return;
-    for (const Decision& decision : decisions) std::visit([this](const auto& what) { act(what); }, decision);
+    for (const Decision& decision : decisions)
+      std::visit([this](const auto& what) { act(what); }, decision);
   }
 }
 
@@ -238,7 +258,8 @@ void Agent::publish_what_waits() {
     if (!wanted) return;
     auto reports = outbox_->next(wanted->after, wanted->count_max, wanted->bytes_max);
     if (!reports) {
-      log_.error("outbox cannot be read", kv("code", reports.error().code), kv("message", reports.error().message));
+      log_.error("outbox cannot be read", kv("code", reports.error().code),
+                 kv("message", reports.error().message));
       disk_pause_ = clock_.steady() + disk_patience;
       return;
     }
@@ -248,7 +269,7 @@ void Agent::publish_what_waits() {
   }
 }
 
-// ---- collections ------------------------------------------------------------------------------------------------------------------
+// ---- collections ----
 
 void Agent::collect_what_is_due() {
   if (!collecting_ || runner_.running()) return;
@@ -258,7 +279,8 @@ void Agent::collect_what_is_due() {
     auto started = runner_.start(what);
     if (started) return;
     schedule_.failed(what);
-    log_.error("collection not started", kv("code", started.error().code), kv("message", started.error().message));
+    log_.error("collection not started", kv("code", started.error().code),
+               kv("message", started.error().message));
   }
 }
 
@@ -266,7 +288,8 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
   const bool is_inventory = finished.what == Collection::inventory;
   if (!finished.body) {
     schedule_.failed(finished.what);
-    log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"), kv("code", finished.body.error().code),
+    log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"),
+               kv("code", finished.body.error().code),
                kv("message", finished.body.error().message));
     return;
   }
@@ -278,18 +301,21 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
     }
     converse_from_ = clock_.steady();
   }
-  const auto [lane, kind] = is_inventory ? std::pair(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY)
-                                         : std::pair(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY);
+  const auto [lane, kind] = is_inventory
+                                ? std::pair(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY)
+                                : std::pair(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY);
   if (!keep(lane, kind, *finished.body)) {
     schedule_.failed(finished.what);
     return;
   }
   schedule_.finished(finished.what);
-  remember(is_inventory ? Fact::last_inventory_ms : Fact::last_discovery_ms, std::to_string(to_millis(clock_.wall())));
-  log_.info("collected", kv("what", is_inventory ? "inventory" : "discovery"), kv("bytes", finished.body->size()),
-            kv("took_ms", finished.took));
+  remember(is_inventory ? Fact::last_inventory_ms : Fact::last_discovery_ms,
+           std::to_string(to_millis(clock_.wall())));
+  log_.info("collected", kv("what", is_inventory ? "inventory" : "discovery"),
+            kv("bytes", finished.body->size()), kv("took_ms", finished.took));
   if (is_inventory) {
-    keep_state(config_.inventory_topic_type, "greengate:hardware-inventory", config_.inventory_state_id, {});
+    keep_state(config_.inventory_topic_type, "greengate:hardware-inventory",
+               config_.inventory_state_id, {});
   }
   rest_at_ = clock_.steady() + rest_after;
 }
@@ -297,7 +323,8 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
 bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   auto kept = outbox_->put(lane, kind, body, to_millis(clock_.wall()), 0);
   if (!kept) {
-    log_.error("report not kept", kv("code", kept.error().code), kv("message", kept.error().message), kv("bytes", body.size()));
+    log_.error("report not kept", kv("code", kept.error().code),
+               kv("message", kept.error().message), kv("bytes", body.size()));
     return false;
   }
   conversation_.given(*kept);
@@ -305,8 +332,8 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   return true;
 }
 
-void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
-                       std::vector<std::string> parameters) {
+void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id,
+                       std::uint32_t state_id, std::vector<std::string> parameters) {
   if (topic_type == 0) return;
   v1::StateMessages messages;
   v1::StateMessage& message = *messages.add_messages();
@@ -322,22 +349,30 @@ void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id, st
 void Agent::tell_start() {
   log_.info("started", kv("version", GREENGATE_VERSION), kv("incarnation", outbox_->incarnation()),
             kv("reports_waiting", outbox_->count().reports));
+  if (!config_.token_file.empty() && outbox_->fact(Fact::agent_id).empty() &&
+      enrolment_token(config_).empty()) {
+    log_.warn("no token in token_file", kv("file", config_.token_file),
+              kv("consequence", "an operator must approve this machine"));
+  }
   if (outbox_->fact(Fact::started_version) == GREENGATE_VERSION) return;
-  keep_state(config_.started_topic_type, "greengate:agent", config_.started_state_id, {GREENGATE_VERSION});
+  keep_state(config_.started_topic_type, "greengate:agent", config_.started_state_id,
+             {GREENGATE_VERSION});
   schedule_.wanted(Collection::discovery);
   remember(Fact::started_version, GREENGATE_VERSION);
 }
 
 void Agent::remember(Fact which, const std::string& value) {
   if (auto kept = outbox_->remember(which, value); !kept) {
-    log_.error("outbox cannot be written", kv("code", kept.error().code), kv("message", kept.error().message));
+    log_.error("outbox cannot be written", kv("code", kept.error().code),
+               kv("message", kept.error().message));
   }
 }
 
-// ---- decisions --------------------------------------------------------------------------------------------------------------------
+// ---- decisions ----
 
 void Agent::act(const OpenLink& open) {
-  if (auto opened = link_.open(config_.endpoints[open.endpoint]); !opened) conversation_.connection_lost(opened.error());
+  if (auto opened = link_.open(config_.endpoints[open.endpoint]); !opened)
+    conversation_.connection_lost(opened.error());
 }
 
 void Agent::act(const CloseLink&) {
@@ -350,7 +385,8 @@ void Agent::act(const SendFrame& send) {
   auto sent = link_.send(send.frame.SerializeAsString());
   if (!sent) return conversation_.connection_lost(sent.error());
   const std::int64_t now = to_millis(clock_.wall());
-  for (const v1::Report& report : send.frame.publish().reports()) outbox_->note_sent(report.sequence(), now);
+  for (const v1::Report& report : send.frame.publish().reports())
+    outbox_->note_sent(report.sequence(), now);
 }
 
 void Agent::act(const ReportsStored& reports) {
@@ -359,7 +395,8 @@ void Agent::act(const ReportsStored& reports) {
   const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
   if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
     // The copies stay and go out again; the gateway knows them and says so.
-    log_.error("receipt not kept", kv("code", kept.error().code), kv("message", kept.error().message));
+    log_.error("receipt not kept", kv("code", kept.error().code),
+               kv("message", kept.error().message));
   }
 }
 
@@ -367,11 +404,15 @@ void Agent::act(const ReportsSettled& reports) {
   look_ = true;
   const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
   if (reports.status == "rejected") {
-    log_.error("report rejected", kv("first_sequence", reports.first), kv("last_sequence", reports.last), kv("code", reports.code),
+    log_.error("report rejected", kv("first_sequence", reports.first),
+               kv("last_sequence", reports.last), kv("code", reports.code),
                kv("message", reports.message));
   }
-  if (auto kept = outbox_->settled(reports.first, reports.last, reports.status, reports.code, reports.message, at); !kept) {
-    log_.error("receipt not kept", kv("code", kept.error().code), kv("message", kept.error().message));
+  if (auto kept = outbox_->settled(reports.first, reports.last, reports.status, reports.code,
+                                   reports.message, at);
+      !kept) {
+    log_.error("receipt not kept", kv("code", kept.error().code),
+               kv("message", kept.error().message));
     disk_pause_ = clock_.steady() + disk_patience;
   }
 }
@@ -379,7 +420,8 @@ void Agent::act(const ReportsSettled& reports) {
 void Agent::act(const RunTask& task) {
   log_.info("task from the site", kv("task", v1::Task_Name(task.task)));
   // Machine policy asks for a heartbeat; the gateway asks the site for the policy itself.
-  schedule_.wanted(task.task == v1::TASK_HARDWARE_INVENTORY ? Collection::inventory : Collection::discovery);
+  schedule_.wanted(task.task == v1::TASK_HARDWARE_INVENTORY ? Collection::inventory
+                                                            : Collection::discovery);
 }
 
 void Agent::act(const SendFullState& wanted) {
@@ -392,13 +434,15 @@ void Agent::act(const SendFullState& wanted) {
 void Agent::act(const Welcomed& welcomed) {
   look_ = true;
   if (!welcomed.agent_id.empty()) remember(Fact::agent_id, welcomed.agent_id);
-  schedule_.welcomed(milliseconds(welcomed.welcome.report_slot_ms()), std::chrono::seconds(welcomed.welcome.heartbeat_interval_s()),
+  schedule_.welcomed(milliseconds(welcomed.welcome.report_slot_ms()),
+                     std::chrono::seconds(welcomed.welcome.heartbeat_interval_s()),
                      std::chrono::seconds(welcomed.welcome.inventory_interval_s()));
 }
 
 void Agent::act(const RenewIncarnation&) {
   if (auto renewed = outbox_->begin_new_incarnation(); !renewed) {
-    log_.error("outbox cannot be written", kv("code", renewed.error().code), kv("message", renewed.error().message));
+    log_.error("outbox cannot be written", kv("code", renewed.error().code),
+               kv("message", renewed.error().message));
     return;
   }
   conversation_.renewed(outbox_->incarnation());
@@ -407,8 +451,11 @@ void Agent::act(const RenewIncarnation&) {
 }
 
 void Agent::act(const StateChanged& change) {
-  const std::string told = change.code.empty() ? change.state : change.state + " (" + change.code + ") " + change.message;
-  const bool step = change.state == "connecting" || change.state == "greeting" || change.state == "enrolling";
+  const std::string told = change.code.empty()
+                               ? change.state
+                               : change.state + " (" + change.code + ") " + change.message;
+  const bool step =
+      change.state == "connecting" || change.state == "greeting" || change.state == "enrolling";
   if (step) {
     log_.debug("link", kv("state", change.state));
     return;
@@ -418,7 +465,8 @@ void Agent::act(const StateChanged& change) {
   if (change.code.empty()) {
     log_.info("link", kv("state", change.state));
   } else {
-    log_.warn("link", kv("state", change.state), kv("code", change.code), kv("message", change.message));
+    log_.warn("link", kv("state", change.state), kv("code", change.code),
+              kv("message", change.message));
   }
   remember(Fact::link_state, change.state);
   remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
@@ -432,7 +480,8 @@ void Agent::act(const EnrolmentEnded& ended) {
   } else if (ended.state == v1::ENROL_STATE_REFUSED) {
     log_.error("enrolment refused", kv("code", ended.code), kv("message", ended.message));
   } else if (!enrolment_ || enrolment_->state != ended.state) {
-    log_.info("enrolment waits for an operator", kv("agent_id", ended.agent_id), kv("message", ended.message));
+    log_.info("enrolment waits for an operator", kv("agent_id", ended.agent_id),
+              kv("message", ended.message));
   }
   enrolment_ = ended;
 }

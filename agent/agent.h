@@ -5,6 +5,7 @@
 #include "agent/conversation.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
+#include "agent/state_directory.h"
 #include "agent/tasks.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -23,14 +24,18 @@ struct MachineNames {
 };
 MachineNames machine_names();
 
-/// The agent at work: one thread, one loop over the link, the collection in hand, the outbox's other writers and the time.
+/// The agent at work: one thread, one loop over the link, the collection in hand, the outbox's
+/// other writers and the time.
 ///
-/// Promise   Collections are in the outbox before anything is said of them; what the outbox holds is published until it is stored.
+/// Promise   Collections are in the outbox before anything is said of them; what the outbox holds
+///           is published until it is stored.
 /// Threads   One (libzmq has its own).
 class Agent {
  public:
-  /// `executable`: this program, which is also its own collector. Makes keys and outbox where there are none.
-  static Result<std::unique_ptr<Agent>> make(AgentConfig config, std::string executable, const Clock& clock);
+  /// `executable`: this program, which is also its own collector. Makes keys and outbox where there
+  /// are none.
+  static Result<std::unique_ptr<Agent>> make(AgentConfig config, std::string executable,
+                                             const Clock& clock);
 
   /// Works until `stop_fd` is readable.
   void run(int stop_fd);
@@ -40,7 +45,8 @@ class Agent {
   ~Agent();
 
  private:
-  Agent(AgentConfig config, std::string executable, adapters::CurvePair keys, std::unique_ptr<Outbox> outbox, const Clock& clock);
+  Agent(AgentConfig config, std::string executable, StateDirectory directory,
+        adapters::CurvePair keys, std::unique_ptr<Outbox> outbox, const Clock& clock);
   void turn(int stop_fd, SteadyTime until);
   void carry_out();
   void publish_what_waits();
@@ -48,7 +54,8 @@ class Agent {
   void collect_what_is_due();
   void keep_collected(CollectionRunner::Finished finished);
   bool keep(v1::Lane lane, v1::Kind kind, const std::string& body);
-  void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id, std::vector<std::string> parameters);
+  void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
+                  std::vector<std::string> parameters);
   void tell_start();
   void remember(Fact which, const std::string& value);
 
@@ -68,21 +75,23 @@ class Agent {
   AgentConfig config_;
   const Clock& clock_;
   Log log_{"agent"};
+  StateDirectory directory_;
   std::unique_ptr<Outbox> outbox_;
   MachineNames names_;
   Conversation conversation_;
   Schedule schedule_;
   CollectionRunner runner_;
   adapters::DealerLink link_;
-  int watch_ = -1;            // inotify: another process put something into the outbox
+  int watch_ = -1;  // inotify: another process put something into the outbox
   bool stopping_ = false;
-  bool look_ = true;          // the outbox may have something to publish
+  bool look_ = true;  // the outbox may have something to publish
   bool conversing_ = false;
-  bool collecting_ = true;    // off for `enrol`
-  SteadyTime converse_from_{};  // the first time, Hello waits a little for the first discovery's names
-  SteadyTime disk_pause_{};   // after the outbox failed
+  bool collecting_ = true;  // off for `enrol`
+  SteadyTime
+      converse_from_{};      // the first time, Hello waits a little for the first discovery's names
+  SteadyTime disk_pause_{};  // after the outbox failed
   SteadyTime rest_at_ = SteadyTime::max();  // when memory is given back
-  std::string told_;          // the link state last logged
+  std::string told_;                        // the link state last logged
   std::optional<EnrolmentEnded> enrolment_;
 };
 

@@ -11,19 +11,25 @@ namespace greengate::agent {
 
 /// Everything greengate-agent.toml can say; deploy/greengate-agent.toml explains each key.
 struct AgentConfig {
-  std::vector<std::string> endpoints;  ///< gateway.endpoints: "tcp://gateway.example.com:5570"; tried in this order.
-  std::string gateway_key;             ///< gateway.key: the gateway's CURVE public key, Z85.
+  /// gateway.endpoints: "tcp://gateway.example.com:7443"; tried in this order.
+  std::vector<std::string> endpoints;
+  std::string gateway_key;  ///< gateway.key: the gateway's CURVE public key, Z85.
 
-  std::string state_directory = "/var/lib/greengate-agent";  ///< agent.state_directory: keys and outbox.
+  std::string state_directory =
+      "/var/lib/greengate-agent";  ///< agent.state_directory: keys and outbox.
   std::string token;       ///< enrolment.token; empty: token_file, or an operator's approval.
   std::string token_file;  ///< enrolment.token_file
   LogLevel log_level = LogLevel::info;  ///< agent.log_level
 
-  std::chrono::milliseconds heartbeat_interval{0};  ///< reports.heartbeat_interval; 0: as the gateway says.
-  std::chrono::milliseconds inventory_interval{0};  ///< reports.inventory_interval; 0: as the gateway says.
-  bool may_run_commands = true;                     ///< reports.may_run_commands
-  std::chrono::milliseconds command_patience{10'000};    ///< reports.command_patience: for one command.
-  std::chrono::milliseconds collection_patience{300'000};  ///< reports.collection_patience: for a whole collection.
+  std::chrono::milliseconds heartbeat_interval{
+      0};  ///< reports.heartbeat_interval; 0: as the gateway says.
+  std::chrono::milliseconds inventory_interval{
+      0};                        ///< reports.inventory_interval; 0: as the gateway says.
+  bool may_run_commands = true;  ///< reports.may_run_commands
+  std::chrono::milliseconds command_patience{
+      10'000};  ///< reports.command_patience: for one command.
+  std::chrono::milliseconds collection_patience{
+      300'000};  ///< reports.collection_patience: for a whole collection.
 
   std::int64_t outbox_bytes_max = 64 << 20;  ///< outbox.bytes_max
 
@@ -31,10 +37,11 @@ struct AgentConfig {
   std::chrono::milliseconds reconnect_min{1'000};
   std::chrono::milliseconds reconnect_max{300'000};
 
-  /// What the agent's own state messages say to the site; topic type 0 sends none. docs/reference/state-messages.md.
-  std::uint32_t started_topic_type = 800;   ///< state_messages.started_topic_type
-  std::uint32_t started_state_id = 400;     ///< state_messages.started_state_id
-  std::uint32_t inventory_topic_type = 1000;  ///< state_messages.inventory_topic_type
+  /// What the agent's own state messages say to the site; topic type 0 sends none.
+  /// docs/reference/state-messages.md.
+  std::uint32_t started_topic_type = 800;     ///< state_messages.started_topic_type
+  std::uint32_t started_state_id = 400;       ///< state_messages.started_state_id
+  std::uint32_t inventory_topic_type = 1300;  ///< state_messages.inventory_topic_type
   std::uint32_t inventory_state_id = 1;       ///< state_messages.inventory_state_id
 
   std::string keys_file() const { return state_directory + "/keys"; }
@@ -50,7 +57,8 @@ struct LoadedConfig {
 LoadedConfig load_config(const std::string& path);
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages);
 
-/// The token to enrol with: `token`, or the first line of `token_file`; empty when there is none (an operator approves).
+/// The token to enrol with: `token`, or the first line of `token_file`; empty when there is none
+/// (an operator approves).
 std::string enrolment_token(const AgentConfig& config);
 
 }  // namespace greengate::agent

@@ -26,43 +26,79 @@ struct ConversationConfig {
   BackoffConfig reconnect;  ///< When the gateway has not said, and after repeated failures.
   std::uint64_t seed = 1;
 
-  std::chrono::milliseconds connect_patience{25'000};   ///< From open to an authenticated connection.
-  std::chrono::milliseconds answer_patience{30'000};    ///< From Hello, Enrol or Ping to the answer.
-  std::chrono::milliseconds receipt_patience{120'000};  ///< From Publish to a receipt; then it is sent again.
-  std::chrono::milliseconds refused_pause{3'600'000};   ///< After "never": look again once an hour, an operator may have relented.
+  std::chrono::milliseconds connect_patience{
+      25'000};                                        ///< From open to an authenticated connection.
+  std::chrono::milliseconds answer_patience{30'000};  ///< From Hello, Enrol or Ping to the answer.
+  std::chrono::milliseconds receipt_patience{
+      120'000};  ///< From Publish to a receipt; then it is sent again.
+  std::chrono::milliseconds refused_pause{
+      3'600'000};  ///< After "never": look again once an hour, an operator may have relented.
+  std::chrono::milliseconds replaced_pause{
+      300'000};                             ///< After another machine with the same key came.
   std::size_t batch_reports_max = 64;       ///< In one Publish.
   std::size_t batch_bytes_max = 256 << 10;  ///< In one Publish of several reports.
-  std::size_t in_flight_bytes_max = 1 << 20;  ///< Sent without a receipt; one report may be larger, alone.
-  std::size_t notifications_max = 256;      ///< Ids remembered, each for a day.
+  /// Sent without a receipt; one report may be larger, alone.
+  std::size_t in_flight_bytes_max = 1 << 20;
+  std::size_t notifications_max = 256;  ///< Ids remembered, each for a day.
 };
 
 /// What the owner is to do, in this order.
-struct OpenLink { std::size_t endpoint; };
+struct OpenLink {
+  std::size_t endpoint;
+};
 struct CloseLink {};
-struct SendFrame { v1::Frame frame; };
+struct SendFrame {
+  v1::Frame frame;
+};
 /// The gateway has first…last on disk.
-struct ReportsStored { std::uint64_t first, last; std::int64_t at_ms; };
+struct ReportsStored {
+  std::uint64_t first, last;
+  std::int64_t at_ms;
+};
 /// Nothing more will happen to first…last.
-struct ReportsSettled { std::uint64_t first, last; std::string status, code, message; std::int64_t at_ms; };
+struct ReportsSettled {
+  std::uint64_t first, last;
+  std::string status, code, message;
+  std::int64_t at_ms;
+};
 /// A push: put the task on the schedule. It has been answered.
-struct RunTask { v1::Task task; };
-struct SendFullState { std::string reason; };
+struct RunTask {
+  v1::Task task;
+};
+struct SendFullState {
+  std::string reason;
+};
 /// A Welcome's slots and intervals, for the schedule.
-struct Welcomed { std::string agent_id; v1::Welcome welcome; };
-/// The gateway knows more of this incarnation than the outbox ever gave: begin a new one, then say renewed().
+struct Welcomed {
+  std::string agent_id;
+  v1::Welcome welcome;
+};
+/// The gateway knows more of this incarnation than the outbox ever gave: begin a new one, then say
+/// renewed().
 struct RenewIncarnation {};
 /// For the log and for `status`.
-struct StateChanged { std::string state; std::string code, message; };
-struct EnrolmentEnded { v1::EnrolState state; std::string agent_id, code, message; };
-using Decision = std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask, SendFullState, Welcomed,
-                              RenewIncarnation, StateChanged, EnrolmentEnded>;
+struct StateChanged {
+  std::string state;
+  std::string code, message;
+};
+struct EnrolmentEnded {
+  v1::EnrolState state;
+  std::string agent_id, code, message;
+};
+using Decision =
+    std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask,
+                 SendFullState, Welcomed, RenewIncarnation, StateChanged, EnrolmentEnded>;
 
-/// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out. No socket, no disk.
+/// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out.
+/// No socket, no disk.
 ///
-/// Promise   What the gateway has not called stored or rejected is offered again, in order, on every connection until it is.
-/// Order     Reports go out in sequence; after a gap, a throttle or a lost connection, from the first the gateway lacks.
-/// Limits    The gateway's in_flight_max and frame_bytes_max, and ConversationConfig's own; a report that cannot fit is settled as
-///           rejected (report.too_large) instead of holding up the rest.
+/// Promise   What the gateway has not called stored or rejected is offered again, in order, on
+///           every connection until it is.
+/// Order     Reports go out in sequence; after a gap, a throttle or a lost connection, from the
+///           first the gateway lacks.
+/// Limits    The gateway's in_flight_max and frame_bytes_max, and ConversationConfig's own; a
+///           report that cannot fit is settled as rejected (report.too_large) instead of holding up
+///           the rest.
 /// Threads   One.
 /// Source    proto/greengate/v1/frame.proto, docs/reference/agent-protocol.md
 class Conversation {
@@ -85,7 +121,8 @@ class Conversation {
     std::size_t bytes_max;
   };
   std::optional<Wanted> wanted() const;
-  /// The outbox's answer to wanted(), in order. What does not fit is left for the next call. False when nothing of it could go.
+  /// The outbox's answer to wanted(), in order. What does not fit is left for the next call. False
+  /// when nothing of it could go.
   bool publish(std::vector<v1::Report> reports);
   /// The highest sequence the outbox ever gave; say so whenever it rises.
   void given(std::uint64_t last_sequence) { given_ = last_sequence; }
@@ -105,7 +142,8 @@ class Conversation {
     SteadyTime sent_at;
   };
 
-  void enter(State state, const std::string& told, const std::string& code = "", const std::string& message = "");
+  void enter(State state, const std::string& told, const std::string& code = "",
+             const std::string& message = "");
   void send(v1::Frame frame);
   void say_hello();
   void ask_to_enrol();
@@ -130,7 +168,7 @@ class Conversation {
   bool linked_ = false;
   bool enrolled_;
   std::size_t endpoint_ = 0;
-  SteadyTime due_{};          // of waiting, pending; the deadline of connecting, enrolling, greeting
+  SteadyTime due_{};  // of waiting, pending; the deadline of connecting, enrolling, greeting
   SteadyTime connected_at_{}, last_sent_{}, last_received_{};
   std::optional<SteadyTime> pong_due_;
   std::uint64_t next_nonce_ = 1;
@@ -143,7 +181,7 @@ class Conversation {
   std::chrono::milliseconds ping_interval_{0};
 
   // The stream of reports on this connection
-  std::uint64_t cursor_ = 0;   // sent, or known to be stored, up to here
+  std::uint64_t cursor_ = 0;        // sent, or known to be stored, up to here
   std::uint64_t sent_through_ = 0;  // the highest sent on this connection, or known to be stored
   std::uint64_t given_ = 0;
   std::map<std::uint64_t, Flight> in_flight_;

@@ -4,12 +4,13 @@
 #include "agent/config.h"
 #include "agent/inventory_view.h"
 #include "agent/memory.h"
+#include "agent/state_directory.h"
 #include "agent/status.h"
 #include "core/log.h"
 
-#include <CLI/CLI.hpp>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <cstdio>
@@ -98,7 +99,8 @@ int enrol(const Options& options) {
     if (!loaded) return exit_config;
     config = std::move(*loaded);
   } else {
-    std::string text = "gateway.endpoints = [\"" + options.gateway + "\"]\ngateway.key = \"" + options.gateway_key + "\"\n";
+    std::string text = "gateway.endpoints = [\"" + options.gateway + "\"]\ngateway.key = \"" +
+                       options.gateway_key + "\"\n";
     LoadedConfig loaded = load_config_text(text, "command line");
     for (const std::string& problem : loaded.problems) std::cerr << problem << '\n';
     if (!loaded.problems.empty()) return exit_usage;
@@ -142,7 +144,8 @@ int inventory(const Options& options) {
   InventoryViewOptions shown;
   shown.full = options.full;
   shown.class_name = options.class_name;
-  std::cout << (options.json ? inventory_json(found, discovery, shown) : inventory_table(found, discovery, shown));
+  std::cout << (options.json ? inventory_json(found, discovery, shown)
+                             : inventory_table(found, discovery, shown));
   return std::cout.flush() ? 0 : exit_failed;
 }
 
@@ -160,7 +163,8 @@ int collect(const Options& options) {
   } else {
     body = collect_hardware_inventory(view, clock).SerializeAsString();
   }
-  const bool written = std::fwrite(body.data(), 1, body.size(), stdout) == body.size() && std::fflush(stdout) == 0;
+  const bool written =
+      std::fwrite(body.data(), 1, body.size(), stdout) == body.size() && std::fflush(stdout) == 0;
   return written ? 0 : exit_failed;
 }
 
@@ -170,7 +174,8 @@ int status(const Options& options) {
   const SystemClock clock;
   auto outbox = Outbox::open_to_read({config->outbox_file()}, clock);
   if (!outbox) return complain(outbox.error());
-  std::cout << (options.json ? status_json(**outbox, options.count) : status_text(**outbox, options.count));
+  std::cout << (options.json ? status_json(**outbox, options.count)
+                             : status_text(**outbox, options.count));
   return std::cout.flush() ? 0 : exit_failed;
 }
 
@@ -183,6 +188,7 @@ int send_state(const Options& options) {
   outbox_config.bytes_max = config->outbox_bytes_max;
   auto outbox = Outbox::open(std::move(outbox_config), clock);
   if (!outbox) return complain(outbox.error());
+  StateDirectory::hand_over(config->state_directory, config->outbox_file());
   v1::StateMessages messages;
   v1::StateMessage& message = *messages.add_messages();
   message.set_time_ms(to_millis(clock.wall()));
@@ -192,10 +198,12 @@ int send_state(const Options& options) {
   message.set_criticality(options.criticality);
   message.set_details(options.details);
   for (const std::string& parameter : options.parameters) message.add_parameters(parameter);
-  const auto kept = (*outbox)->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString(),
-                                   to_millis(clock.wall()), options.ttl_s);
+  const auto kept =
+      (*outbox)->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString(),
+                     to_millis(clock.wall()), options.ttl_s);
   if (!kept) return complain(kept.error());
-  std::cout << "Kept as report " << *kept << "; `greengate-agent status` tells what becomes of it.\n";
+  std::cout << "Kept as report " << *kept
+            << "; `greengate-agent status` tells what becomes of it.\n";
   return 0;
 }
 
@@ -206,47 +214,78 @@ int main(int argc, char** argv) {
   using namespace greengate::agent;
   prepare_memory();
   Options options;
-  CLI::App app("Reports this machine to a Configuration Manager site through a Greengate gateway.", "greengate-agent");
+  CLI::App app("Reports this machine to a Configuration Manager site through a Greengate gateway.",
+               "greengate-agent");
   app.set_version_flag("--version", agent_version());
   app.add_option("--config", options.config_file, "The configuration file")->capture_default_str();
-  app.add_flag("--check-config", options.check_config, "Read the configuration, name every mistake, and end");
+  app.add_flag("--check-config", options.check_config,
+               "Read the configuration, name every mistake, and end");
   app.require_subcommand(0, 1);
+  app.fallthrough();  // --config may also stand after the command
 
   app.add_subcommand("run", "Work until told to stop (this is the default)");
 
-  CLI::App* inventory_command = app.add_subcommand("inventory", "Show what would be reported; no network, nothing is sent");
+  CLI::App* inventory_command =
+      app.add_subcommand("inventory", "Show what would be reported; no network, nothing is sent");
   inventory_command->add_flag("--json", options.json, "As JSON");
   inventory_command->add_flag("--full", options.full, "Every instance and every property");
-  inventory_command->add_option("--class", options.class_name, "Only this class, such as Win32_BIOS");
-  inventory_command->add_flag("--no-commands", options.no_commands, "Read files only, run no commands");
+  inventory_command->add_option("--class", options.class_name,
+                                "Only this class, such as Win32_BIOS");
+  inventory_command->add_flag("--no-commands", options.no_commands,
+                              "Read files only, run no commands");
 
-  CLI::App* enrol_command = app.add_subcommand("enrol", "Make a key, ask the gateway to take this machine, and say what it answered");
-  enrol_command->add_option("--token", options.token, "An enrolment token; without one an operator must approve");
-  enrol_command->add_option("--token-file", options.token_file, "A file whose first line is the token");
-  CLI::Option* gateway = enrol_command->add_option("--gateway", options.gateway, "tcp://host:port, instead of the configuration file");
-  CLI::Option* key = enrol_command->add_option("--gateway-key", options.gateway_key, "The gateway's public key");
+  CLI::App* enrol_command = app.add_subcommand(
+      "enrol", "Make a key, ask the gateway to take this machine, and say what it answered");
+  enrol_command->add_option("--token", options.token,
+                            "An enrolment token; without one an operator must approve");
+  enrol_command->add_option("--token-file", options.token_file,
+                            "A file whose first line is the token");
+  CLI::Option* gateway = enrol_command->add_option(
+      "--gateway", options.gateway, "tcp://host:port, instead of the configuration file");
+  CLI::Option* key =
+      enrol_command->add_option("--gateway-key", options.gateway_key, "The gateway's public key");
   gateway->needs(key);
   key->needs(gateway);
-  enrol_command->add_option("--state-directory", options.state_directory, "Where key and outbox are kept");
-  enrol_command->add_option("--patience", options.patience_s, "Seconds to wait for an answer")->capture_default_str();
+  enrol_command->add_option("--state-directory", options.state_directory,
+                            "Where key and outbox are kept");
+  enrol_command->add_option("--patience", options.patience_s, "Seconds to wait for an answer")
+      ->capture_default_str();
 
-  CLI::App* status_command = app.add_subcommand("status", "What waits, what was sent, and what became of it");
+  CLI::App* status_command =
+      app.add_subcommand("status", "What waits, what was sent, and what became of it");
   status_command->add_flag("--json", options.json, "As JSON");
-  status_command->add_option("--count", options.count, "How many reports to list")->capture_default_str()->check(CLI::Range(0, 1000));
+  status_command->add_option("--count", options.count, "How many reports to list")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
 
-  CLI::App* state_command = app.add_subcommand("send-state", "Put a state message in the outbox, also while the agent runs");
-  state_command->add_option("--topic-type", options.topic_type, "The site's number for the topic, such as 501")->required();
-  state_command->add_option("--topic-id", options.topic_id, "What it is about")->required()->check(CLI::Validator(
-      [](std::string& text) { return text.size() <= 1024 ? std::string() : std::string("is longer than 1024 characters"); }, "TEXT"));
+  CLI::App* state_command = app.add_subcommand(
+      "send-state", "Put a state message in the outbox, also while the agent runs");
+  state_command
+      ->add_option("--topic-type", options.topic_type,
+                   "The site's number for the topic, such as 501")
+      ->required();
+  state_command->add_option("--topic-id", options.topic_id, "What it is about")
+      ->required()
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text.size() <= 1024 ? std::string()
+                                       : std::string("is longer than 1024 characters");
+          },
+          "TEXT"));
   state_command->add_option("--state", options.state_id, "The state's number")->required();
-  state_command->add_option("--param", options.parameters, "A parameter; may be given several times")->expected(0, 64);
+  state_command
+      ->add_option("--param", options.parameters, "A parameter; may be given several times")
+      ->expected(0, 64);
   state_command->add_option("--criticality", options.criticality, "0 if left out");
   state_command->add_option("--details", options.details, "Free text");
-  state_command->add_option("--ttl", options.ttl_s, "Seconds after which it need not be delivered; 0: never");
+  state_command->add_option("--ttl", options.ttl_s,
+                            "Seconds after which it need not be delivered; 0: never");
 
   // The agent runs itself with this to collect in a process of its own.
   CLI::App* collect_command = app.add_subcommand("collect", "")->group("");
-  collect_command->add_option("what", options.what)->required()->check(CLI::IsMember({"discovery", "inventory"}));
+  collect_command->add_option("what", options.what)
+      ->required()
+      ->check(CLI::IsMember({"discovery", "inventory"}));
   collect_command->add_option("--command-patience-ms", options.command_patience_ms);
   collect_command->add_option("--installed-at-ms", options.installed_at_ms);
   collect_command->add_flag("--no-commands", options.no_commands);

@@ -10,7 +10,8 @@
 namespace greengate::agent {
 namespace {
 
-// Every loaded file's segments that were never writable: their pages hold nothing but what the file holds.
+// Every loaded file's segments that were never writable: their pages hold nothing but what the file
+// holds.
 int let_go_of_code(dl_phdr_info* file, std::size_t, void*) {
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   for (int i = 0; i < file->dlpi_phnum; ++i) {

@@ -14,7 +14,8 @@ namespace greengate::agent {
 namespace {
 
 constexpr int busy_patience_ms = 5'000;
-constexpr std::int64_t row_overhead_bytes = 128;  // counted with each body, so that many tiny reports are bounded too
+constexpr std::int64_t row_overhead_bytes =
+    128;  // counted with each body, so that many tiny reports are bounded too
 constexpr std::size_t text_characters_max = 500;  // of a code or message that came from outside
 
 // `bytes` stands before `body`, so that sums and searches never read the bodies' pages.
@@ -31,16 +32,26 @@ constexpr const char* schema = R"(
 
 const char* name_of(Fact fact) {
   switch (fact) {
-    case Fact::agent_id: return "agent_id";
-    case Fact::fqdn: return "fqdn";
-    case Fact::installed_at_ms: return "installed_at_ms";
-    case Fact::last_discovery_ms: return "last_discovery_ms";
-    case Fact::last_inventory_ms: return "last_inventory_ms";
-    case Fact::started_version: return "started_version";
-    case Fact::link_state: return "link_state";
-    case Fact::link_since_ms: return "link_since_ms";
-    case Fact::link_error: return "link_error";
-    case Fact::dropped_total: return "dropped_total";
+    case Fact::agent_id:
+      return "agent_id";
+    case Fact::fqdn:
+      return "fqdn";
+    case Fact::installed_at_ms:
+      return "installed_at_ms";
+    case Fact::last_discovery_ms:
+      return "last_discovery_ms";
+    case Fact::last_inventory_ms:
+      return "last_inventory_ms";
+    case Fact::started_version:
+      return "started_version";
+    case Fact::link_state:
+      return "link_state";
+    case Fact::link_since_ms:
+      return "link_since_ms";
+    case Fact::link_error:
+      return "link_error";
+    case Fact::dropped_total:
+      return "dropped_total";
   }
   return "";
 }
@@ -64,7 +75,8 @@ class Outbox::Statement {
     return *this;
   }
   Statement& bind(const std::string& text) {
-    sqlite3_bind_text(handle_, ++bound_, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+    sqlite3_bind_text(handle_, ++bound_, text.data(), static_cast<int>(text.size()),
+                      SQLITE_TRANSIENT);
     return *this;
   }
   /// `bytes` must outlive the statement.
@@ -82,7 +94,8 @@ class Outbox::Statement {
   std::string bytes(int column) {
     const void* data = sqlite3_column_blob(handle_, column);
     const int size = sqlite3_column_bytes(handle_, column);
-    return data ? std::string(static_cast<const char*>(data), static_cast<std::size_t>(size)) : std::string();
+    return data ? std::string(static_cast<const char*>(data), static_cast<std::size_t>(size))
+                : std::string();
   }
 
  private:
@@ -94,7 +107,8 @@ class Outbox::Statement {
 /// Undone unless commit() was reached.
 class Outbox::Transaction {
  public:
-  explicit Transaction(Outbox& outbox) : outbox_(outbox), begun_(outbox.execute("BEGIN IMMEDIATE")) {}
+  explicit Transaction(Outbox& outbox)
+      : outbox_(outbox), begun_(outbox.execute("BEGIN IMMEDIATE")) {}
   ~Transaction() {
     // A rollback after a failed write may find nothing to undo; there is nobody to tell.
     if (begun_ && !done_) sqlite3_exec(outbox_.db_, "ROLLBACK", nullptr, nullptr, nullptr);
@@ -112,9 +126,12 @@ class Outbox::Transaction {
   bool done_ = false;
 };
 
-Outbox::Outbox(OutboxConfig config, const Clock& clock) : config_(std::move(config)), clock_(clock) {}
+Outbox::Outbox(OutboxConfig config, const Clock& clock)
+    : config_(std::move(config)), clock_(clock) {}
 
-Outbox::~Outbox() { sqlite3_close_v2(db_); }
+Outbox::~Outbox() {
+  sqlite3_close_v2(db_);
+}
 
 Result<std::unique_ptr<Outbox>> Outbox::open(OutboxConfig config, const Clock& clock) {
   std::unique_ptr<Outbox> outbox(new Outbox(std::move(config), clock));
@@ -126,7 +143,8 @@ Result<std::unique_ptr<Outbox>> Outbox::open(OutboxConfig config, const Clock& c
 Result<std::unique_ptr<Outbox>> Outbox::open_to_read(OutboxConfig config, const Clock& clock) {
   std::error_code unreadable;
   if (!std::filesystem::exists(config.path, unreadable)) {
-    return fail(Remedy::reject, "outbox.absent", "There is no outbox at " + config.path + "; the agent has not run yet.");
+    return fail(Remedy::reject, "outbox.absent",
+                "There is no outbox at " + config.path + "; the agent has not run yet.");
   }
   std::unique_ptr<Outbox> outbox(new Outbox(std::move(config), clock));
   auto opened = outbox->open_file(true);
@@ -139,13 +157,15 @@ Result<void> Outbox::open_file(bool to_read) {
   // Private from the first moment: SQLite makes its files with the process's mask.
   const mode_t before = umask(077);
   auto opened = [&]() -> Result<void> {
-    if (sqlite3_open_v2(config_.path.c_str(), &db_, flags | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK) {
+    if (sqlite3_open_v2(config_.path.c_str(), &db_, flags | SQLITE_OPEN_NOMUTEX, nullptr) !=
+        SQLITE_OK) {
       return disk_error("Opening");
     }
     sqlite3_extended_result_codes(db_, 1);
     sqlite3_busy_timeout(db_, busy_patience_ms);
     if (to_read) {
       incarnation_ = std::strtoull(meta("incarnation").c_str(), nullptr, 10);
+      if (incarnation_ == 0) return disk_error("Reading");
       return {};
     }
     return prepare_file();
@@ -166,10 +186,11 @@ Result<void> Outbox::open_file(bool to_read) {
 }
 
 Result<void> Outbox::prepare_file() {
-  // A rollback journal rather than a write-ahead log: no shared memory, one file at rest, and writes are seldom. The cache is small
-  // because memory is what an agent has least of.
-  for (const char* sql : {"PRAGMA auto_vacuum=FULL", "PRAGMA journal_mode=TRUNCATE", "PRAGMA synchronous=FULL",
-                          "PRAGMA cache_size=-128", "PRAGMA secure_delete=OFF"}) {
+  // A rollback journal rather than a write-ahead log: no shared memory, one file at rest, and
+  // writes are seldom. The cache is small because memory is what an agent has least of.
+  for (const char* sql :
+       {"PRAGMA auto_vacuum=FULL", "PRAGMA journal_mode=TRUNCATE", "PRAGMA synchronous=FULL",
+        "PRAGMA cache_size=-128", "PRAGMA secure_delete=OFF"}) {
     Statement pragma(db_, sql);
     pragma.step();
     if (pragma.failed()) return disk_error("Preparing");
@@ -188,7 +209,8 @@ Result<void> Outbox::prepare_file() {
     // 0 is never an incarnation: on the wire it would look like a field left out.
     auto made = set_meta("incarnation", std::to_string(random_u64() | 1));
     if (made) made = set_meta("last_sequence", "0");
-    if (made) made = set_meta(name_of(Fact::installed_at_ms), std::to_string(to_millis(clock_.wall())));
+    if (made)
+      made = set_meta(name_of(Fact::installed_at_ms), std::to_string(to_millis(clock_.wall())));
     if (!made) return made;
   }
   incarnation_ = std::strtoull(meta("incarnation").c_str(), nullptr, 10);
@@ -201,8 +223,9 @@ Result<void> Outbox::execute(const char* sql) {
 }
 
 tl::unexpected<Error> Outbox::disk_error(const char* doing) {
-  return fail(Remedy::retry, "outbox.disk", std::string(doing) + " " + config_.path + " failed: " +
-                                                (db_ ? sqlite3_errmsg(db_) : "no memory") + ".");
+  return fail(Remedy::retry, "outbox.disk",
+              std::string(doing) + " " + config_.path +
+                  " failed: " + (db_ ? sqlite3_errmsg(db_) : "no memory") + ".");
 }
 
 std::string Outbox::meta(const std::string& key) {
@@ -212,28 +235,38 @@ std::string Outbox::meta(const std::string& key) {
 }
 
 Result<void> Outbox::set_meta(const std::string& key, const std::string& value) {
-  Statement write(db_, "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
+  Statement write(
+      db_, "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
   write.bind(key).bind(value);
   write.step();
   if (write.failed()) return disk_error("Writing");
   return {};
 }
 
-std::uint64_t Outbox::last_sequence() { return std::strtoull(meta("last_sequence").c_str(), nullptr, 10); }
+std::uint64_t Outbox::last_sequence() {
+  return std::strtoull(meta("last_sequence").c_str(), nullptr, 10);
+}
 
-Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body, std::int64_t collected_at_ms,
-                                  std::uint32_t ttl_s) {
+Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
+                                  std::int64_t collected_at_ms, std::uint32_t ttl_s) {
   const auto size = static_cast<std::int64_t>(body.size()) + row_overhead_bytes;
   if (size > config_.bytes_max) {
-    return fail(Remedy::reject, "outbox.too_large",
-                "A report of " + std::to_string(body.size()) + " bytes is larger than outbox.bytes_max.");
+    return fail(
+        Remedy::reject, "outbox.too_large",
+        "A report of " + std::to_string(body.size()) + " bytes is larger than outbox.bytes_max.");
   }
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return pass(begun);
   {
     Statement insert(db_, "INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)");
     const std::uint64_t sequence = last_sequence() + 1;
-    insert.bind(signed_of(sequence)).bind(lane).bind(kind).bind(collected_at_ms).bind(ttl_s).bind(size).bind_blob(body);
+    insert.bind(signed_of(sequence))
+        .bind(lane)
+        .bind(kind)
+        .bind(collected_at_ms)
+        .bind(ttl_s)
+        .bind(size)
+        .bind_blob(body);
     insert.step();
     if (insert.failed()) return disk_error("Writing");
     if (auto kept = set_meta("last_sequence", std::to_string(sequence)); !kept) return pass(kept);
@@ -254,14 +287,19 @@ Result<void> Outbox::make_room() {
     const char* sql;
     const char* why;
   } steps[] = {
-      {"SELECT sequence, bytes FROM report r WHERE kind = 2 AND EXISTS (SELECT 1 FROM report n WHERE n.kind = 2 AND n.sequence > "
+      {"SELECT sequence, bytes FROM report r WHERE kind = 2 AND EXISTS (SELECT 1 FROM report n "
+       "WHERE n.kind = 2 AND n.sequence > "
        "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
        "outbox.superseded"},
-      {"SELECT sequence, bytes FROM report r WHERE kind = 1 AND EXISTS (SELECT 1 FROM report n WHERE n.kind = 1 AND n.sequence > "
+      {"SELECT sequence, bytes FROM report r WHERE kind = 1 AND EXISTS (SELECT 1 FROM report n "
+       "WHERE n.kind = 1 AND n.sequence > "
        "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
        "outbox.superseded"},
-      {"SELECT sequence, bytes FROM report WHERE lane >= 3 AND sequence < ? ORDER BY sequence LIMIT 1", "outbox.full"},
-      {"SELECT sequence, bytes FROM report WHERE sequence < ? ORDER BY lane DESC, sequence LIMIT 1", "outbox.full"},
+      {"SELECT sequence, bytes FROM report WHERE lane >= 3 AND sequence < ? ORDER BY sequence "
+       "LIMIT 1",
+       "outbox.full"},
+      {"SELECT sequence, bytes FROM report WHERE sequence < ? ORDER BY lane DESC, sequence LIMIT 1",
+       "outbox.full"},
   };
   std::int64_t dropped = 0;
   for (const auto& step : steps) {
@@ -279,41 +317,58 @@ Result<void> Outbox::make_room() {
         --reports;
       }
       const bool superseded = std::string_view(step.why) == "outbox.superseded";
-      auto moved = move_to_history(victim, victim, superseded ? "superseded" : "dropped", step.why,
-                                   superseded ? "A newer one was waiting and the outbox was full." : "The outbox was full.", 0,
-                                   to_millis(clock_.wall()));
+      auto moved = move_to_history(
+          victim, victim, superseded ? "superseded" : "dropped", step.why,
+          superseded ? "A newer one was waiting and the outbox was full." : "The outbox was full.",
+          0, to_millis(clock_.wall()));
       if (!moved) return moved;
       dropped += superseded ? 0 : 1;
     }
   }
   if (dropped == 0) return {};
-  return set_meta(name_of(Fact::dropped_total), std::to_string(number(Fact::dropped_total) + dropped));
+  return set_meta(name_of(Fact::dropped_total),
+                  std::to_string(number(Fact::dropped_total) + dropped));
 }
 
-Result<void> Outbox::move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status, const std::string& code,
-                                     const std::string& message, std::int64_t stored_at_ms, std::int64_t settled_at_ms) {
+Result<void> Outbox::move_to_history(std::uint64_t first, std::uint64_t last,
+                                     const std::string& status, const std::string& code,
+                                     const std::string& message, std::int64_t stored_at_ms,
+                                     std::int64_t settled_at_ms) {
   struct Row {
     std::int64_t sequence, kind, bytes, collected_at_ms;
   };
-  // A few rows at a time: a receipt's range is the gateway's word, and the outbox may hold very many.
+  // A few rows at a time: a receipt's range is the gateway's word, and the outbox may hold very
+  // many.
   constexpr int rows_at_once = 256;
   std::vector<Row> rows;
   do {
     rows.clear();
     {
-      Statement find(db_, "SELECT sequence, kind, bytes, collected_at_ms FROM report WHERE sequence BETWEEN ? AND ? "
-                          "ORDER BY sequence LIMIT ?");
+      Statement find(db_,
+                     "SELECT sequence, kind, bytes, collected_at_ms FROM report WHERE sequence "
+                     "BETWEEN ? AND ? "
+                     "ORDER BY sequence LIMIT ?");
       find.bind(signed_of(first)).bind(signed_of(last)).bind(rows_at_once);
-      while (find.step()) rows.push_back({find.number(0), find.number(1), find.number(2), find.number(3)});
+      while (find.step())
+        rows.push_back({find.number(0), find.number(1), find.number(2), find.number(3)});
       if (find.failed()) return disk_error("Reading");
     }
     for (const Row& row : rows) {
       const auto sent = sent_at_ms_.find(static_cast<std::uint64_t>(row.sequence));
-      Statement insert(db_, "INSERT INTO history (sequence, kind, bytes, collected_at_ms, sent_at_ms, stored_at_ms, settled_at_ms, "
-                            "status, code, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-      insert.bind(row.sequence).bind(row.kind).bind(row.bytes - row_overhead_bytes).bind(row.collected_at_ms);
-      insert.bind(sent == sent_at_ms_.end() ? 0 : sent->second).bind(stored_at_ms).bind(settled_at_ms);
-      insert.bind(status).bind(code.substr(0, text_characters_max)).bind(message.substr(0, text_characters_max));
+      Statement insert(db_,
+                       "INSERT INTO history (sequence, kind, bytes, collected_at_ms, sent_at_ms, "
+                       "stored_at_ms, settled_at_ms, "
+                       "status, code, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      insert.bind(row.sequence)
+          .bind(row.kind)
+          .bind(row.bytes - row_overhead_bytes)
+          .bind(row.collected_at_ms);
+      insert.bind(sent == sent_at_ms_.end() ? 0 : sent->second)
+          .bind(stored_at_ms)
+          .bind(settled_at_ms);
+      insert.bind(status)
+          .bind(code.substr(0, text_characters_max))
+          .bind(message.substr(0, text_characters_max));
       insert.step();
       if (insert.failed()) return disk_error("Writing");
       Statement remove(db_, "DELETE FROM report WHERE sequence = ?");
@@ -336,7 +391,8 @@ Result<void> Outbox::trim_history() {
 
 Result<void> Outbox::expire() {
   const std::int64_t now = to_millis(clock_.wall());
-  constexpr const char* which = "SELECT sequence FROM report WHERE ttl_s > 0 AND collected_at_ms + ttl_s * 1000 < ? LIMIT 1";
+  constexpr const char* which =
+      "SELECT sequence FROM report WHERE ttl_s > 0 AND collected_at_ms + ttl_s * 1000 < ? LIMIT 1";
   {
     Statement any(db_, which);
     any.bind(now);
@@ -352,19 +408,23 @@ Result<void> Outbox::expire() {
       if (!find.step()) break;
       sequence = static_cast<std::uint64_t>(find.number(0));
     }
-    auto moved = move_to_history(sequence, sequence, "expired", "outbox.expired",
-                                 "Its time to live ended before the gateway could take it.", 0, now);
+    auto moved =
+        move_to_history(sequence, sequence, "expired", "outbox.expired",
+                        "Its time to live ended before the gateway could take it.", 0, now);
     if (!moved) return moved;
   }
   return transaction.commit();
 }
 
-Result<std::vector<v1::Report>> Outbox::next(std::uint64_t after, std::size_t count_max, std::size_t bytes_max) {
+Result<std::vector<v1::Report>> Outbox::next(std::uint64_t after, std::size_t count_max,
+                                             std::size_t bytes_max) {
   if (auto expired = expire(); !expired) return pass(expired);
   std::vector<v1::Report> reports;
   std::size_t bytes = 0;
-  Statement find(db_, "SELECT sequence, lane, kind, collected_at_ms, ttl_s, bytes, body FROM report WHERE sequence > ? "
-                      "ORDER BY sequence LIMIT ?");
+  Statement find(db_,
+                 "SELECT sequence, lane, kind, collected_at_ms, ttl_s, bytes, body FROM report "
+                 "WHERE sequence > ? "
+                 "ORDER BY sequence LIMIT ?");
   find.bind(signed_of(after)).bind(static_cast<std::int64_t>(count_max));
   while (find.step()) {
     bytes += static_cast<std::size_t>(find.number(5));
@@ -394,7 +454,9 @@ std::optional<std::uint64_t> Outbox::first_after(std::uint64_t after) {
   return static_cast<std::uint64_t>(find.number(0));
 }
 
-void Outbox::note_sent(std::uint64_t sequence, std::int64_t at_ms) { sent_at_ms_[sequence] = at_ms; }
+void Outbox::note_sent(std::uint64_t sequence, std::int64_t at_ms) {
+  sent_at_ms_[sequence] = at_ms;
+}
 
 Result<void> Outbox::stored(std::uint64_t first, std::uint64_t last, std::int64_t at_ms) {
   if (auto waiting = first_after(first ? first - 1 : 0); !waiting || *waiting > last) return {};
@@ -404,15 +466,21 @@ Result<void> Outbox::stored(std::uint64_t first, std::uint64_t last, std::int64_
   return transaction.commit();
 }
 
-Result<void> Outbox::settled(std::uint64_t first, std::uint64_t last, const std::string& status, const std::string& code,
-                             const std::string& message, std::int64_t at_ms) {
+Result<void> Outbox::settled(std::uint64_t first, std::uint64_t last, const std::string& status,
+                             const std::string& code, const std::string& message,
+                             std::int64_t at_ms) {
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return begun;
-  if (auto moved = move_to_history(first, last, status, code, message, 0, at_ms); !moved) return moved;
+  if (auto moved = move_to_history(first, last, status, code, message, 0, at_ms); !moved)
+    return moved;
   {
-    Statement update(db_, "UPDATE history SET status = ?, code = ?, message = ?, settled_at_ms = ? "
-                          "WHERE sequence BETWEEN ? AND ? AND status = 'stored'");
-    update.bind(status).bind(code.substr(0, text_characters_max)).bind(message.substr(0, text_characters_max)).bind(at_ms);
+    Statement update(db_,
+                     "UPDATE history SET status = ?, code = ?, message = ?, settled_at_ms = ? "
+                     "WHERE sequence BETWEEN ? AND ? AND status = 'stored'");
+    update.bind(status)
+        .bind(code.substr(0, text_characters_max))
+        .bind(message.substr(0, text_characters_max))
+        .bind(at_ms);
     update.bind(signed_of(first)).bind(signed_of(last));
     update.step();
     if (update.failed()) return disk_error("Writing");
@@ -442,7 +510,9 @@ Result<void> Outbox::begin_new_incarnation() {
   if (auto kept = set_meta("last_sequence", std::to_string(sequence)); !kept) return kept;
   // What was settled belongs to numbers that come again: later receipts must not be booked on them.
   {
-    Statement close_books(db_, "UPDATE history SET status = 'superseded', code = 'outbox.new_incarnation' WHERE status = 'stored'");
+    Statement close_books(db_,
+                          "UPDATE history SET status = 'superseded', code = "
+                          "'outbox.new_incarnation' WHERE status = 'stored'");
     close_books.step();
     if (close_books.failed()) return disk_error("Writing");
   }
@@ -453,8 +523,9 @@ Result<void> Outbox::begin_new_incarnation() {
 }
 
 OutboxCount Outbox::count(std::optional<v1::Lane> lane) {
-  Statement sum(db_, lane ? "SELECT count(*), sum(bytes), min(collected_at_ms) FROM report WHERE lane = ?"
-                          : "SELECT count(*), sum(bytes), min(collected_at_ms) FROM report");
+  Statement sum(
+      db_, lane ? "SELECT count(*), sum(bytes), min(collected_at_ms) FROM report WHERE lane = ?"
+                : "SELECT count(*), sum(bytes), min(collected_at_ms) FROM report");
   if (lane) sum.bind(*lane);
   if (!sum.step()) return {};
   return {sum.number(0), sum.number(1), sum.number(2)};
@@ -464,7 +535,9 @@ std::vector<HistoryEntry> Outbox::history(std::size_t count_max) {
   std::vector<HistoryEntry> entries;
   const auto limit = static_cast<std::int64_t>(count_max);
   {
-    Statement waiting(db_, "SELECT sequence, kind, bytes, collected_at_ms FROM report ORDER BY sequence DESC LIMIT ?");
+    Statement waiting(
+        db_,
+        "SELECT sequence, kind, bytes, collected_at_ms FROM report ORDER BY sequence DESC LIMIT ?");
     waiting.bind(limit);
     while (waiting.step()) {
       HistoryEntry& entry = entries.emplace_back();
@@ -475,8 +548,10 @@ std::vector<HistoryEntry> Outbox::history(std::size_t count_max) {
       entry.status = "waiting";
     }
   }
-  Statement past(db_, "SELECT sequence, kind, bytes, collected_at_ms, sent_at_ms, stored_at_ms, settled_at_ms, status, code, message "
-                      "FROM history ORDER BY id DESC LIMIT ?");
+  Statement past(db_,
+                 "SELECT sequence, kind, bytes, collected_at_ms, sent_at_ms, stored_at_ms, "
+                 "settled_at_ms, status, code, message "
+                 "FROM history ORDER BY id DESC LIMIT ?");
   past.bind(limit - static_cast<std::int64_t>(entries.size()));
   while (past.step()) {
     HistoryEntry& entry = entries.emplace_back();
@@ -494,9 +569,13 @@ std::vector<HistoryEntry> Outbox::history(std::size_t count_max) {
   return entries;
 }
 
-std::string Outbox::fact(Fact which) { return meta(name_of(which)); }
+std::string Outbox::fact(Fact which) {
+  return meta(name_of(which));
+}
 
-std::int64_t Outbox::number(Fact which) { return std::strtoll(meta(name_of(which)).c_str(), nullptr, 10); }
+std::int64_t Outbox::number(Fact which) {
+  return std::strtoll(meta(name_of(which)).c_str(), nullptr, 10);
+}
 
 Result<void> Outbox::remember(Fact which, const std::string& value) {
   if (fact(which) == value) return {};

@@ -19,8 +19,9 @@ namespace greengate::agent {
 
 struct OutboxConfig {
   std::string path;
-  std::int64_t bytes_max = 64 << 20;  ///< Of report bodies; what happens at the bound is in the class comment.
-  std::uint32_t history_max = 500;    ///< Settled reports remembered for `status`.
+  /// Of report bodies; what happens at the bound is in the class comment.
+  std::int64_t bytes_max = 64 << 20;
+  std::uint32_t history_max = 500;      ///< Settled reports remembered for `status`.
   std::uint32_t reports_max = 100'000;  ///< However small they are.
 };
 
@@ -33,7 +34,8 @@ struct HistoryEntry {
   std::int64_t sent_at_ms = 0;     ///< 0: never
   std::int64_t stored_at_ms = 0;   ///< 0: not (or the gateway never said so)
   std::int64_t settled_at_ms = 0;  ///< 0: stored, nothing further known
-  std::string status;              ///< "waiting", "stored", "delivered", "rejected", "superseded", "expired", "dropped"
+  /// "waiting", "stored", "delivered", "rejected", "superseded", "expired", "dropped"
+  std::string status;
   std::string code;
   std::string message;
 };
@@ -47,28 +49,32 @@ struct OutboxCount {
 
 /// A small key-value place beside the reports: what the agent must remember over a restart.
 enum class Fact {
-  agent_id,            ///< As the gateway named us; empty: not enrolled.
-  fqdn,                ///< As the last discovery found it.
-  installed_at_ms,     ///< When this outbox was made.
-  last_discovery_ms,   ///< When each was last collected, whole and put in the outbox.
+  agent_id,           ///< As the gateway named us; empty: not enrolled.
+  fqdn,               ///< As the last discovery found it.
+  installed_at_ms,    ///< When this outbox was made.
+  last_discovery_ms,  ///< When each was last collected, whole and put in the outbox.
   last_inventory_ms,
-  started_version,     ///< The version whose start the site has been told of.
-  link_state,          ///< For `status`: "connected", "waiting", "pending", "revoked", …
+  started_version,  ///< The version whose start the site has been told of.
+  link_state,       ///< For `status`: "connected", "waiting", "pending", "revoked", …
   link_since_ms,
   link_error,
-  dropped_total,       ///< Reports lost to the bound, ever.
+  dropped_total,  ///< Reports lost to the bound, ever.
 };
 
 /// Where reports wait until the gateway has them on disk.
 ///
-/// Promise   What put() accepted survives kill -9 and power loss, and leaves only when the gateway says stored or rejected, when its own
-///           time to live ends, or when the bound forces it out; then it is counted, told in history, and skipped on the wire.
-/// Order     Sequences rise by one from 1 within an incarnation, never used twice; a new outbox is a new incarnation.
-/// Limits    bytes_max, reports_max. When full, what goes first: inventories a newer one superseded, then superseded discoveries, then
-///           the oldest of the bulk lanes (files, inventory, discovery), then the oldest state. The newest report always enters,
-///           unless it alone is larger than the bound: outbox.too_large.
+/// Promise   What put() accepted survives kill -9 and power loss, and leaves only when the gateway
+///           says stored or rejected, when its own time to live ends, or when the bound forces it
+///           out; then it is counted, told in history, and skipped on the wire.
+/// Order     Sequences rise by one from 1 within an incarnation, never used twice; a new outbox is
+///           a new incarnation.
+/// Limits    bytes_max, reports_max. When full, what goes first: inventories a newer one
+///           superseded, then superseded discoveries, then the oldest of the bulk lanes (files,
+///           inventory, discovery), then the oldest state. The newest report always enters, unless
+///           it alone is larger than the bound: outbox.too_large.
 /// Threads   One; several processes may have it open (send-state puts while the agent runs).
-/// Errors    outbox.too_large (reject); outbox.disk (retry). A damaged file is set aside with its name changed, not fatal.
+/// Errors    outbox.too_large (reject); outbox.disk (retry). A damaged file is set aside with its
+///           name changed, not fatal.
 class Outbox {
  public:
   static Result<std::unique_ptr<Outbox>> open(OutboxConfig config, const Clock& clock);
@@ -83,12 +89,14 @@ class Outbox {
   const std::string& set_aside() const { return set_aside_; }
 
   /// Keeps a report; its sequence.
-  Result<std::uint64_t> put(v1::Lane lane, v1::Kind kind, const std::string& body, std::int64_t collected_at_ms,
-                            std::uint32_t ttl_s);
+  Result<std::uint64_t> put(v1::Lane lane, v1::Kind kind, const std::string& body,
+                            std::int64_t collected_at_ms, std::uint32_t ttl_s);
 
-  /// Reports above `after`, oldest first, at most `count_max` and, from the second on, `bytes_max`. `skipped` is left to the sender.
-  /// Those whose time to live is over are settled as expired on the way.
-  Result<std::vector<v1::Report>> next(std::uint64_t after, std::size_t count_max, std::size_t bytes_max);
+  /// Reports above `after`, oldest first, at most `count_max` and, from the second on, `bytes_max`.
+  /// `skipped` is left to the sender. Those whose time to live is over are settled as expired on
+  /// the way.
+  Result<std::vector<v1::Report>> next(std::uint64_t after, std::size_t count_max,
+                                       std::size_t bytes_max);
   bool has_waiting(v1::Kind kind);
   /// The sequence of the report that would come next after `after`, if any.
   std::optional<std::uint64_t> first_after(std::uint64_t after);
@@ -98,9 +106,10 @@ class Outbox {
   /// The gateway has first…last on disk: forget the copies.
   Result<void> stored(std::uint64_t first, std::uint64_t last, std::int64_t at_ms);
   /// Nothing further will happen to first…last; copies still here go.
-  Result<void> settled(std::uint64_t first, std::uint64_t last, const std::string& status, const std::string& code,
-                       const std::string& message, std::int64_t at_ms);
-  /// The gateway knows more of this incarnation than we do (the file went back in time): waiting reports are numbered anew from 1.
+  Result<void> settled(std::uint64_t first, std::uint64_t last, const std::string& status,
+                       const std::string& code, const std::string& message, std::int64_t at_ms);
+  /// The gateway knows more of this incarnation than we do (the file went back in time): waiting
+  /// reports are numbered anew from 1.
   Result<void> begin_new_incarnation();
 
   OutboxCount count(std::optional<v1::Lane> lane = std::nullopt);
@@ -120,8 +129,9 @@ class Outbox {
   Result<void> execute(const char* sql);
   tl::unexpected<Error> disk_error(const char* doing);
   Result<void> make_room();
-  Result<void> move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status, const std::string& code,
-                               const std::string& message, std::int64_t stored_at_ms, std::int64_t settled_at_ms);
+  Result<void> move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status,
+                               const std::string& code, const std::string& message,
+                               std::int64_t stored_at_ms, std::int64_t settled_at_ms);
   Result<void> trim_history();
   Result<void> expire();
   std::string meta(const std::string& key);
@@ -133,7 +143,8 @@ class Outbox {
   std::uint64_t incarnation_ = 0;
   std::string set_aside_;
   bool damaged_ = false;
-  std::map<std::uint64_t, std::int64_t> sent_at_ms_;  // bounded by in_flight_max: entries leave with the settlement
+  std::map<std::uint64_t, std::int64_t>
+      sent_at_ms_;  // bounded by in_flight_max: entries leave with the settlement
 };
 
 }  // namespace greengate::agent

@@ -7,30 +7,39 @@ namespace {
 
 using std::chrono::milliseconds;
 
-milliseconds first_set(milliseconds a, milliseconds b) { return a.count() > 0 ? a : b; }
+milliseconds first_set(milliseconds a, milliseconds b) {
+  return a.count() > 0 ? a : b;
+}
 
 }  // namespace
 
-Schedule::Schedule(ScheduleConfig config, std::int64_t last_discovery_ms, std::int64_t last_inventory_ms, const Clock& clock)
+Schedule::Schedule(ScheduleConfig config, std::int64_t last_discovery_ms,
+                   std::int64_t last_inventory_ms, const Clock& clock)
     : config_(config),
       clock_(clock),
-      discovery_(begin(first_set(config.heartbeat_interval, config.heartbeat_default), last_discovery_ms)),
-      inventory_(begin(first_set(config.inventory_interval, config.inventory_default), last_inventory_ms)) {}
+      discovery_(
+          begin(first_set(config.heartbeat_interval, config.heartbeat_default), last_discovery_ms)),
+      inventory_(begin(first_set(config.inventory_interval, config.inventory_default),
+                       last_inventory_ms)) {}
 
 Schedule::Course Schedule::begin(milliseconds interval, std::int64_t last_ms) const {
   const SteadyTime now = clock_.steady();
   Course course{interval, now, now, last_ms > 0, Backoff(config_.retry, config_.seed)};
   if (!course.ever) return course;
-  // The wall clock may have been set since: never further back than one interval, never in the future.
-  const milliseconds age = std::clamp(milliseconds(to_millis(clock_.wall()) - last_ms), milliseconds(0), interval);
+  // The wall clock may have been set since: never further back than one interval, never in the
+  // future.
+  const milliseconds age =
+      std::clamp(milliseconds(to_millis(clock_.wall()) - last_ms), milliseconds(0), interval);
   course.last = now - age;
   course.next = course.last + interval;
   return course;
 }
 
-void Schedule::welcomed(milliseconds slot, milliseconds heartbeat_interval, milliseconds inventory_interval) {
+void Schedule::welcomed(milliseconds slot, milliseconds heartbeat_interval,
+                        milliseconds inventory_interval) {
   const SteadyTime now = clock_.steady();
-  const auto adjust = [&](Course& course, milliseconds own, milliseconds gateways, milliseconds fallback) {
+  const auto adjust = [&](Course& course, milliseconds own, milliseconds gateways,
+                          milliseconds fallback) {
     course.interval = first_set(first_set(own, gateways), fallback);
     // What was never sent is not periodic: the gateway waits for it.
     if (!course.ever || course.retry.failures() > 0) return;
@@ -40,11 +49,17 @@ void Schedule::welcomed(milliseconds slot, milliseconds heartbeat_interval, mill
   adjust(inventory_, config_.inventory_interval, inventory_interval, config_.inventory_default);
 }
 
-void Schedule::wanted(Collection what) { course(what).next = clock_.steady(); }
+void Schedule::wanted(Collection what) {
+  course(what).next = clock_.steady();
+}
 
-bool Schedule::due(Collection what) const { return clock_.steady() >= course(what).next; }
+bool Schedule::due(Collection what) const {
+  return clock_.steady() >= course(what).next;
+}
 
-SteadyTime Schedule::next_due() const { return std::min(discovery_.next, inventory_.next); }
+SteadyTime Schedule::next_due() const {
+  return std::min(discovery_.next, inventory_.next);
+}
 
 void Schedule::finished(Collection what) {
   Course& now = course(what);

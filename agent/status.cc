@@ -19,10 +19,14 @@ std::string time_text(std::int64_t millis) {
 
 const char* kind_text(v1::Kind kind) {
   switch (kind) {
-    case v1::KIND_DISCOVERY: return "discovery";
-    case v1::KIND_HARDWARE_INVENTORY: return "inventory";
-    case v1::KIND_STATE_MESSAGES: return "state";
-    default: return "other";
+    case v1::KIND_DISCOVERY:
+      return "discovery";
+    case v1::KIND_HARDWARE_INVENTORY:
+      return "inventory";
+    case v1::KIND_STATE_MESSAGES:
+      return "state";
+    default:
+      return "other";
   }
 }
 
@@ -56,8 +60,12 @@ std::string quoted(const std::string& text) {
 }
 
 // A field of JSON, with the comma that parts it from the next.
-std::string field(const char* name, const std::string& text) { return quoted(name) + ": " + quoted(text) + ", "; }
-std::string field(const char* name, std::int64_t number) { return quoted(name) + ": " + std::to_string(number) + ", "; }
+std::string field(const char* name, const std::string& text) {
+  return quoted(name) + ": " + quoted(text) + ", ";
+}
+std::string field(const char* name, std::int64_t number) {
+  return quoted(name) + ": " + std::to_string(number) + ", ";
+}
 std::string closed(std::string text, char bracket) {
   if (text.ends_with(", ")) text.resize(text.size() - 2);
   return text + bracket;
@@ -72,28 +80,36 @@ std::string status_text(Outbox& outbox, std::size_t count) {
   };
   std::string text;
   text += "agent        " + fact_or(Fact::agent_id, "not enrolled") + "\n";
-  text += "link         " + fact_or(Fact::link_state, "never connected") + " since " + time_text(outbox.number(Fact::link_since_ms)) + "\n";
-  if (const std::string error = outbox.fact(Fact::link_error); !error.empty()) text += "             " + error + "\n";
-  text += "incarnation  " + std::to_string(outbox.incarnation()) + ", " + std::to_string(outbox.last_sequence()) + " reports so far\n";
+  text += "link         " + fact_or(Fact::link_state, "never connected") + " since " +
+          time_text(outbox.number(Fact::link_since_ms)) + "\n";
+  if (const std::string error = outbox.fact(Fact::link_error); !error.empty())
+    text += "             " + error + "\n";
+  text += "incarnation  " + std::to_string(outbox.incarnation()) + ", " +
+          std::to_string(outbox.last_sequence()) + " reports so far\n";
   text += "discovery    " + time_text(outbox.number(Fact::last_discovery_ms)) + "\n";
   text += "inventory    " + time_text(outbox.number(Fact::last_inventory_ms)) + "\n";
   const OutboxCount all = outbox.count();
-  text += "waiting      " + std::to_string(all.reports) + " reports, " + std::to_string(all.bytes) + " bytes";
+  text += "waiting      " + std::to_string(all.reports) + " reports, " + std::to_string(all.bytes) +
+          " bytes";
   for (const auto& [lane, name] : lanes) {
-    if (const OutboxCount in_lane = outbox.count(lane); in_lane.reports) text += ", " + std::to_string(in_lane.reports) + " " + name;
+    if (const OutboxCount in_lane = outbox.count(lane); in_lane.reports)
+      text += ", " + std::to_string(in_lane.reports) + " " + name;
   }
   text += "\n";
   if (const std::int64_t dropped = outbox.number(Fact::dropped_total)) {
-    text += "dropped      " + std::to_string(dropped) + " reports, ever, because the outbox was full\n";
+    text +=
+        "dropped      " + std::to_string(dropped) + " reports, ever, because the outbox was full\n";
   }
   const auto entries = outbox.history(count);
   if (entries.empty()) return text;
-  text += "\n" + padded("report", 8) + padded("kind", 9) + padded("bytes", 9) + padded("collected", 20) + padded("sent", 20) +
-          padded("stored", 20) + padded("settled", 20) + "status\n";
+  text += "\n" + padded("report", 8) + padded("kind", 9) + padded("bytes", 9) +
+          padded("collected", 20) + padded("sent", 20) + padded("stored", 20) +
+          padded("settled", 20) + "status\n";
   for (const HistoryEntry& entry : entries) {
-    text += padded(std::to_string(entry.sequence), 8) + padded(kind_text(entry.kind), 9) + padded(std::to_string(entry.bytes), 9) +
-            padded(time_text(entry.collected_at_ms), 20) + padded(time_text(entry.sent_at_ms), 20) +
-            padded(time_text(entry.stored_at_ms), 20) + padded(time_text(entry.settled_at_ms), 20) + entry.status;
+    text += padded(std::to_string(entry.sequence), 8) + padded(kind_text(entry.kind), 9) +
+            padded(std::to_string(entry.bytes), 9) + padded(time_text(entry.collected_at_ms), 20) +
+            padded(time_text(entry.sent_at_ms), 20) + padded(time_text(entry.stored_at_ms), 20) +
+            padded(time_text(entry.settled_at_ms), 20) + entry.status;
     if (!entry.code.empty()) text += " (" + entry.code + ") " + entry.message;
     text += "\n";
   }
@@ -102,22 +118,29 @@ std::string status_text(Outbox& outbox, std::size_t count) {
 
 std::string status_json(Outbox& outbox, std::size_t count) {
   const OutboxCount all = outbox.count();
-  std::string json = "{" + field("agent_id", outbox.fact(Fact::agent_id)) + field("link_state", outbox.fact(Fact::link_state)) +
-                     field("link_since_ms", outbox.number(Fact::link_since_ms)) + field("link_error", outbox.fact(Fact::link_error)) +
+  std::string json = "{" + field("agent_id", outbox.fact(Fact::agent_id)) +
+                     field("link_state", outbox.fact(Fact::link_state)) +
+                     field("link_since_ms", outbox.number(Fact::link_since_ms)) +
+                     field("link_error", outbox.fact(Fact::link_error)) +
                      field("incarnation", std::to_string(outbox.incarnation())) +
                      field("last_sequence", static_cast<std::int64_t>(outbox.last_sequence())) +
                      field("last_discovery_ms", outbox.number(Fact::last_discovery_ms)) +
                      field("last_inventory_ms", outbox.number(Fact::last_inventory_ms)) +
-                     field("dropped_total", outbox.number(Fact::dropped_total)) + field("waiting_reports", all.reports) +
-                     field("waiting_bytes", all.bytes) + "\"reports\": [";
+                     field("dropped_total", outbox.number(Fact::dropped_total)) +
+                     field("waiting_reports", all.reports) + field("waiting_bytes", all.bytes) +
+                     "\"reports\": [";
   std::string reports;
   for (const HistoryEntry& entry : outbox.history(count)) {
-    reports += closed("{" + field("sequence", static_cast<std::int64_t>(entry.sequence)) + field("kind", kind_text(entry.kind)) +
-                          field("bytes", entry.bytes) + field("collected_at_ms", entry.collected_at_ms) +
-                          field("sent_at_ms", entry.sent_at_ms) + field("stored_at_ms", entry.stored_at_ms) +
-                          field("settled_at_ms", entry.settled_at_ms) + field("status", entry.status) + field("code", entry.code) +
-                          field("message", entry.message),
-                      '}') + ", ";
+    reports +=
+        closed("{" + field("sequence", static_cast<std::int64_t>(entry.sequence)) +
+                   field("kind", kind_text(entry.kind)) + field("bytes", entry.bytes) +
+                   field("collected_at_ms", entry.collected_at_ms) +
+                   field("sent_at_ms", entry.sent_at_ms) +
+                   field("stored_at_ms", entry.stored_at_ms) +
+                   field("settled_at_ms", entry.settled_at_ms) + field("status", entry.status) +
+                   field("code", entry.code) + field("message", entry.message),
+               '}') +
+        ", ";
   }
   return json + closed(reports, ']') + "}\n";
 }

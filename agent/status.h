@@ -6,7 +6,8 @@
 
 namespace greengate::agent {
 
-/// What `greengate-agent status` shows: the link, what waits in which lane, and the last `count` reports with their times.
+/// What `greengate-agent status` shows: the link, what waits in which lane, and the last `count`
+/// reports with their times.
 std::string status_text(Outbox& outbox, std::size_t count);
 std::string status_json(Outbox& outbox, std::size_t count);
 

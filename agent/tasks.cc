@@ -18,9 +18,12 @@ namespace greengate::agent {
 namespace {
 
 constexpr std::size_t read_bytes = 64 << 10;
-constexpr std::chrono::milliseconds reap_interval{20};  // between the end of output and the end of the process
+constexpr std::chrono::milliseconds reap_interval{
+    20};  // between the end of output and the end of the process
 
-const char* name_of(Collection what) { return what == Collection::discovery ? "discovery" : "inventory"; }
+const char* name_of(Collection what) {
+  return what == Collection::discovery ? "discovery" : "inventory";
+}
 
 }  // namespace
 
@@ -29,13 +32,16 @@ CollectionRunner::CollectionRunner(CollectionRunnerConfig config, const Clock& c
   GREENGATE_CHECK(!config_.command.empty(), "there is a command that collects");
 }
 
-CollectionRunner::~CollectionRunner() { end_child(); }
+CollectionRunner::~CollectionRunner() {
+  end_child();
+}
 
 Result<void> CollectionRunner::start(Collection what) {
   GREENGATE_CHECK(!running(), "one collection at a time");
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return fail(Remedy::retry, "collect.start", std::string("No pipe for a collection: ") + std::strerror(errno) + ".");
+    return fail(Remedy::retry, "collect.start",
+                std::string("No pipe for a collection: ") + std::strerror(errno) + ".");
   }
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -43,11 +49,13 @@ Result<void> CollectionRunner::start(Collection what) {
   posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  // A group of its own, so that the commands it runs can be ended with it; and no signal blocked or handled as in the agent.
+  // A group of its own, so that the commands it runs can be ended with it; and no signal blocked or
+  // handled as in the agent.
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &all);
@@ -58,13 +66,15 @@ Result<void> CollectionRunner::start(Collection what) {
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   pid_t child = 0;
-  const int failed = posix_spawn(&child, words.front().c_str(), &files, &attributes, arguments.data(), environ);
+  const int failed =
+      posix_spawn(&child, words.front().c_str(), &files, &attributes, arguments.data(), environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   close(ends[1]);
   if (failed != 0) {
     close(ends[0]);
-    return fail(Remedy::retry, "collect.start", words.front() + " cannot be run: " + std::strerror(failed) + ".");
+    return fail(Remedy::retry, "collect.start",
+                words.front() + " cannot be run: " + std::strerror(failed) + ".");
   }
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   what_ = what;
@@ -97,7 +107,8 @@ std::optional<CollectionRunner::Finished> CollectionRunner::poll() {
     } else if (body_.size() > config_.body_bytes_max) {
       end_child();
       return finish(fail(Remedy::retry, "collect.too_large",
-                         std::string("The ") + name_of(what_) + " is larger than " + std::to_string(config_.body_bytes_max) + " bytes."));
+                         std::string("The ") + name_of(what_) + " is larger than " +
+                             std::to_string(config_.body_bytes_max) + " bytes."));
     }
   }
   if (output_ < 0) {
@@ -106,29 +117,35 @@ std::optional<CollectionRunner::Finished> CollectionRunner::poll() {
     if (ended == child_) {
       child_ = 0;
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return finish(std::move(body_));
-      return finish(fail(Remedy::retry, "collect.failed",
-                         std::string("Collecting the ") + name_of(what_) + " ended with " +
-                             (WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
-                                                  : "status " + std::to_string(WEXITSTATUS(status))) + "."));
+      return finish(
+          fail(Remedy::retry, "collect.failed",
+               std::string("Collecting the ") + name_of(what_) + " ended with " +
+                   (WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                                        : "status " + std::to_string(WEXITSTATUS(status))) +
+                   "."));
     }
   }
   if (clock_.steady() < deadline_) return std::nullopt;
   end_child();
   return finish(fail(Remedy::retry, "collect.timeout",
-                     std::string("Collecting the ") + name_of(what_) + " took longer than reports.collection_patience."));
+                     std::string("Collecting the ") + name_of(what_) +
+                         " took longer than reports.collection_patience."));
 }
 
 CollectionRunner::Finished CollectionRunner::finish(Result<std::string> body) {
   body_ = std::string();
-  return {what_, std::move(body), std::chrono::duration_cast<std::chrono::milliseconds>(clock_.steady() - started_)};
+  return {what_, std::move(body),
+          std::chrono::duration_cast<std::chrono::milliseconds>(clock_.steady() - started_)};
 }
 
 void CollectionRunner::end_child() {
   if (child_ > 0) {
     kill(-child_, SIGKILL);
-    // A killed process ends at once, unless it hangs in the kernel: then it is left to init rather than waited for.
+    // A killed process ends at once, unless it hangs in the kernel: then it is left to init rather
+    // than waited for.
     int status = 0;
-    for (int tries = 0; tries < 50 && waitpid(child_, &status, WNOHANG) == 0; ++tries) usleep(2'000);
+    for (int tries = 0; tries < 50 && waitpid(child_, &status, WNOHANG) == 0; ++tries)
+      usleep(2'000);
     child_ = 0;
   }
   if (output_ >= 0) {

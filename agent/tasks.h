@@ -13,16 +13,18 @@
 namespace greengate::agent {
 
 struct CollectionRunnerConfig {
-  /// The command that collects; "discovery" or "inventory" is appended, and the serialized report comes on its standard output.
+  /// The command that collects; "discovery" or "inventory" is appended, and the serialized report
+  /// comes on its standard output.
   std::vector<std::string> command;
   std::chrono::milliseconds patience{300'000};
   std::size_t body_bytes_max = 15 << 20;
 };
 
-/// Runs one collection at a time in a process of its own, so that a collector that is slow, crashes or needs much memory never
-/// touches the link, and gives all its memory back.
+/// Runs one collection at a time in a process of its own, so that a collector that is slow, crashes
+/// or needs much memory never touches the link, and gives all its memory back.
 ///
-/// Limits    One at a time; `patience`, then the process and all it started is killed; body_bytes_max.
+/// Limits    One at a time; `patience`, then the process and all it started is killed;
+///           body_bytes_max.
 /// Threads   One.
 /// Errors    collect.start, collect.timeout, collect.failed, collect.too_large (all retry).
 class CollectionRunner {

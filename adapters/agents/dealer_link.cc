@@ -18,9 +18,10 @@ constexpr std::string_view z85_alphabet =
 constexpr const char* monitor_address = "inproc://dealer-monitor";
 
 // Everything that can end a connection attempt, and what tells that it succeeded.
-constexpr int watched_events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
-                               ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                               ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+constexpr int watched_events =
+    ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+    ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
 Error link_error(Remedy remedy, const char* code, std::string message) {
   return Error{remedy, code, std::move(message), {}};
@@ -30,18 +31,19 @@ Error link_error(Remedy remedy, const char* code, std::string message) {
 
 struct DealerLink::State {
   explicit State(DealerLinkConfig wanted) : config(std::move(wanted)), context(1) {
-    // Two sockets at a time, and the ones just closed; libzmq reserves a slot for each that might be.
+    // Two sockets at a time, and the ones just closed; libzmq reserves a slot for each that might
+    // be.
     context.set(zmq::ctxopt::max_sockets, 16);
   }
 
   DealerLinkConfig config;
   zmq::context_t context;
   std::string endpoint;
-  zmq::socket_t dealer;   // closed when there is no connection
+  zmq::socket_t dealer;  // closed when there is no connection
   zmq::socket_t monitor;
   bool tcp_connected = false;
-  bool greeted = false;   // connected has been told
-  bool over = true;       // lost has been told, or nothing was opened
+  bool greeted = false;         // connected has been told
+  bool over = true;             // lost has been told, or nothing was opened
   std::optional<Error> ending;  // told once the frames that came before it are read
 
   void drop() {
@@ -63,21 +65,26 @@ struct DealerLink::State {
       case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         // 400 is the gateway's considered "no"; 300 and 500 are its own trouble.
         if (value == 400) {
-          return link_error(Remedy::reject, "link.auth_refused",
-                            "This agent's key was refused by " + where() + "; an operator there can say why.");
+          return link_error(
+              Remedy::reject, "link.auth_refused",
+              "This agent's key was refused by " + where() + "; an operator there can say why.");
         }
         return link_error(Remedy::retry, "link.handshake",
-                          "The CURVE handshake with " + where() + " ended with status " + std::to_string(value) + ".");
+                          "The CURVE handshake with " + where() + " ended with status " +
+                              std::to_string(value) + ".");
       case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
       case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         return handshake_error();
       case ZMQ_EVENT_DISCONNECTED:
-        if (greeted) return link_error(Remedy::retry, "link.closed", "The connection to " + where() + " was closed.");
+        if (greeted)
+          return link_error(Remedy::retry, "link.closed",
+                            "The connection to " + where() + " was closed.");
         return handshake_error();
       case ZMQ_EVENT_CLOSED:
         if (tcp_connected) return std::nullopt;
         return link_error(Remedy::retry, "link.unreachable",
-                          "No connection to " + where() + "; check the address, the network and that the gateway runs.");
+                          "No connection to " + where() +
+                              "; check the address, the network and that the gateway runs.");
       default:
         return std::nullopt;
     }
@@ -85,7 +92,8 @@ struct DealerLink::State {
 
   Error handshake_error() const {
     return link_error(Remedy::retry, "link.handshake",
-                      "The CURVE handshake with " + where() + " failed; check that gateway.key is that gateway's public key.");
+                      "The CURVE handshake with " + where() +
+                          " failed; check that gateway.key is that gateway's public key.");
   }
 
   // Reads monitor events until one has to be told.
@@ -110,9 +118,12 @@ struct DealerLink::State {
   }
 };
 
-DealerLink::DealerLink(DealerLinkConfig config) : state_(std::make_unique<State>(std::move(config))) {}
+DealerLink::DealerLink(DealerLinkConfig config)
+    : state_(std::make_unique<State>(std::move(config))) {}
 
-DealerLink::~DealerLink() { state_->drop(); }
+DealerLink::~DealerLink() {
+  state_->drop();
+}
 
 Result<void> DealerLink::open(const std::string& endpoint) {
   State& state = *state_;
@@ -130,14 +141,16 @@ Result<void> DealerLink::open(const std::string& endpoint) {
     dealer.set(zmq::sockopt::connect_timeout, static_cast<int>(config.handshake_patience.count()));
     dealer.set(zmq::sockopt::handshake_ivl, static_cast<int>(config.handshake_patience.count()));
     dealer.set(zmq::sockopt::heartbeat_ivl, static_cast<int>(config.heartbeat_interval.count()));
-    dealer.set(zmq::sockopt::heartbeat_timeout, static_cast<int>(config.heartbeat_interval.count()));
+    dealer.set(zmq::sockopt::heartbeat_timeout,
+               static_cast<int>(config.heartbeat_interval.count()));
     dealer.set(zmq::sockopt::curve_serverkey, config.gateway_key);
     dealer.set(zmq::sockopt::curve_publickey, config.public_key);
     dealer.set(zmq::sockopt::curve_secretkey, config.secret_key);
 
     zmq::socket_t monitor(state.context, zmq::socket_type::pair);
     monitor.set(zmq::sockopt::linger, 0);
-    if (zmq_socket_monitor(dealer.handle(), monitor_address, watched_events) != 0) throw zmq::error_t();
+    if (zmq_socket_monitor(dealer.handle(), monitor_address, watched_events) != 0)
+      throw zmq::error_t();
     monitor.connect(monitor_address);
     dealer.connect(endpoint);
     state.dealer = std::move(dealer);
@@ -147,15 +160,22 @@ Result<void> DealerLink::open(const std::string& endpoint) {
   } catch (const zmq::error_t& error) {
     if (error.num() == EINVAL || error.num() == EPROTONOSUPPORT) {
       return fail(Remedy::reject, "link.address",
-                  "\"" + endpoint + "\" with the given keys cannot be connected to; an address looks like tcp://gateway.example.com:5570.");
+                  "\"" + endpoint +
+                      "\" with the given keys cannot be connected to; an address looks like "
+                      "tcp://gateway.example.com:7443.");
     }
-    return fail(Remedy::retry, "link.unreachable", "No connection to " + state.where() + ": " + error.what() + ".");
+    return fail(Remedy::retry, "link.unreachable",
+                "No connection to " + state.where() + ": " + error.what() + ".");
   }
 }
 
-void DealerLink::close() { state_->drop(); }
+void DealerLink::close() {
+  state_->drop();
+}
 
-bool DealerLink::is_open() const { return !state_->over; }
+bool DealerLink::is_open() const {
+  return !state_->over;
+}
 
 Result<void> DealerLink::send(std::string_view frame) {
   State& state = *state_;
@@ -164,7 +184,8 @@ Result<void> DealerLink::send(std::string_view frame) {
   }
   try {
     if (state.dealer.send(zmq::buffer(frame), zmq::send_flags::dontwait)) return {};
-    return fail(Remedy::retry, "link.busy", "The connection to " + state.where() + " takes no more for now.");
+    return fail(Remedy::retry, "link.busy",
+                "The connection to " + state.where() + " takes no more for now.");
   } catch (const zmq::error_t& error) {
     return fail(Remedy::retry, "link.closed", std::string("Sending failed: ") + error.what() + ".");
   }
@@ -174,19 +195,23 @@ std::optional<LinkEvent> DealerLink::next() {
   State& state = *state_;
   if (state.over) return std::nullopt;
   try {
-    // The monitor first: `connected` comes before the first frame, while an ending waits for the frames before it.
+    // The monitor first: `connected` comes before the first frame, while an ending waits for the
+    // frames before it.
     if (auto event = state.next_monitored()) return event;
     if (state.greeted) {
       zmq::message_t message;
       if (state.dealer.recv(message, zmq::recv_flags::dontwait)) {
         std::string frame(message.data<char>(), message.size());
-        // The wire has one part a message; a longer one is passed on as it is and refused by its reader.
-        while (message.more() && state.dealer.recv(message, zmq::recv_flags::dontwait)) frame.clear();
+        // The wire has one part a message; a longer one is passed on as it is and refused by its
+        // reader.
+        while (message.more() && state.dealer.recv(message, zmq::recv_flags::dontwait))
+          frame.clear();
         return LinkEvent{LinkEvent::Kind::frame, {}, std::move(frame)};
       }
     }
   } catch (const zmq::error_t& error) {
-    state.ending = link_error(Remedy::retry, "link.closed", std::string("Receiving failed: ") + error.what() + ".");
+    state.ending = link_error(Remedy::retry, "link.closed",
+                              std::string("Receiving failed: ") + error.what() + ".");
   }
   if (!state.ending) return std::nullopt;
   LinkEvent lost{LinkEvent::Kind::lost, std::move(*state.ending), {}};
@@ -194,7 +219,8 @@ std::optional<LinkEvent> DealerLink::next() {
   return lost;
 }
 
-std::vector<bool> DealerLink::wait(std::span<const int> others, std::chrono::milliseconds patience) {
+std::vector<bool> DealerLink::wait(std::span<const int> others,
+                                   std::chrono::milliseconds patience) {
   State& state = *state_;
   constexpr std::size_t others_max = 8;
   GREENGATE_CHECK(others.size() <= others_max, "an agent waits for a handful of descriptors");
@@ -209,7 +235,8 @@ std::vector<bool> DealerLink::wait(std::span<const int> others, std::chrono::mil
   const auto limited = std::clamp<std::int64_t>(patience.count(), 0, 86'400'000);
   zmq_poll(items.data(), static_cast<int>(count), static_cast<long>(limited));
   std::vector<bool> readable(others.size());
-  for (std::size_t i = 0; i < others.size(); ++i) readable[i] = (items[i].revents & ZMQ_POLLIN) != 0;
+  for (std::size_t i = 0; i < others.size(); ++i)
+    readable[i] = (items[i].revents & ZMQ_POLLIN) != 0;
   return readable;
 }
 
@@ -228,8 +255,9 @@ std::optional<std::string> curve_public_of(const std::string& secret_key) {
 }
 
 bool is_curve_key(std::string_view text) {
-  return text.size() == curve_key_characters &&
-         std::all_of(text.begin(), text.end(), [](char c) { return z85_alphabet.find(c) != std::string_view::npos; });
+  return text.size() == curve_key_characters && std::all_of(text.begin(), text.end(), [](char c) {
+           return z85_alphabet.find(c) != std::string_view::npos;
+         });
 }
 
 }  // namespace greengate::adapters

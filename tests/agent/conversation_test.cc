@@ -1,4 +1,5 @@
-// Goal: the protocol does the right thing at every turn. Method: a hand-moved clock, frames put in by hand, decisions read out.
+// Goal: the protocol does the right thing at every turn. Method: a hand-moved clock, frames put in
+// by hand, decisions read out.
 #include "agent/conversation.h"
 #include "tests/support/manual_clock.h"
 
@@ -15,7 +16,9 @@ using ::testing::IsEmpty;
 
 constexpr std::uint64_t incarnation = 77;
 
-Error lost(const char* code = "link.closed", Remedy remedy = Remedy::retry) { return {remedy, code, "It broke.", {}}; }
+Error lost(const char* code = "link.closed", Remedy remedy = Remedy::retry) {
+  return {remedy, code, "It broke.", {}};
+}
 
 class ConversationTest : public ::testing::Test {
  protected:
@@ -54,8 +57,8 @@ class ConversationTest : public ::testing::Test {
     welcome.set_ping_interval_s(60);
     return frame;
   }
-  static v1::Frame receipt(v1::ReceiptStatus status, std::uint64_t first, std::uint64_t last, std::uint32_t retry_after_ms = 0,
-                           std::uint64_t of = incarnation) {
+  static v1::Frame receipt(v1::ReceiptStatus status, std::uint64_t first, std::uint64_t last,
+                           std::uint32_t retry_after_ms = 0, std::uint64_t of = incarnation) {
     v1::Frame frame;
     v1::Receipt& made = *frame.mutable_receipts()->add_receipts();
     made.set_incarnation(of);
@@ -82,14 +85,16 @@ class ConversationTest : public ::testing::Test {
     return frame;
   }
 
-  /// An outbox that holds `held`: offers what is wanted until nothing more goes, and returns what went, as "5" or "8(2)" for skipped.
+  /// An outbox that holds `held`: offers what is wanted until nothing more goes, and returns what
+  /// went, as "5" or "8(2)" for skipped.
   std::vector<std::string> flush(const std::set<std::uint64_t>& held, std::size_t body_bytes = 10) {
     std::vector<std::string> sent;
     for (int round = 0; round < 100; ++round) {
       const auto wanted = conversation_->wanted();
       if (!wanted) break;
       std::vector<v1::Report> reports;
-      for (auto at = held.upper_bound(wanted->after); at != held.end() && reports.size() < wanted->count_max; ++at) {
+      for (auto at = held.upper_bound(wanted->after);
+           at != held.end() && reports.size() < wanted->count_max; ++at) {
         v1::Report& report = reports.emplace_back();
         report.set_sequence(*at);
         report.set_body(std::string(body_bytes, 'x'));
@@ -144,7 +149,7 @@ class ConversationTest : public ::testing::Test {
   std::vector<OpenLink> opened_;
 };
 
-// ---- enrolment --------------------------------------------------------------------------------------------------------------------
+// ---- enrolment ----
 
 TEST_F(ConversationTest, UnknownKeyEnrolsThenGreetsThenPublishes) {
   config_.enrolled = false;
@@ -256,7 +261,7 @@ TEST_F(ConversationTest, KeyRefusedByCurveLooksAgainOnceAnHour) {
   EXPECT_GE(until_open(2h), 1h);
 }
 
-// ---- connections ------------------------------------------------------------------------------------------------------------------
+// ---- connections ----
 
 TEST_F(ConversationTest, FailedConnectionTriesTheNextGatewayWithGrowingPauses) {
   begin();
@@ -368,7 +373,7 @@ TEST_F(ConversationTest, FramesAfterTheEndOfTheConnectionAreNotHeard) {
   EXPECT_THAT(conversation_->take_decisions(), IsEmpty());
 }
 
-// ---- reports ----------------------------------------------------------------------------------------------------------------------
+// ---- reports ----
 
 TEST_F(ConversationTest, ManySmallReportsTravelTogetherUpToInFlightMax) {
   publishing();
@@ -528,7 +533,7 @@ TEST_F(ConversationTest, GatewayThatKnowsMoreThanWeEverMadeMeansAnOldCopy) {
   EXPECT_EQ(frames[0].frame.hello().incarnation(), 78u);
 }
 
-// ---- refusals ---------------------------------------------------------------------------------------------------------------------
+// ---- refusals ----
 
 TEST_F(ConversationTest, RefusedFrameIsTakenApartUntilTheReportToBlameStandsAlone) {
   publishing();
@@ -557,6 +562,24 @@ TEST_F(ConversationTest, UnknownRefusalPausesAndOffersAgain) {
   EXPECT_THAT(flush({1}), ElementsAre("1"));
 }
 
+TEST_F(ConversationTest, GatewayThatForgotTheConnectionIsGreetedAgain) {
+  publishing();
+  flush({1, 2});
+  conversation_->received(refused("agent.hello_first"));
+  EXPECT_EQ(sent_kind(), v1::Frame::kHello);
+  conversation_->received(welcome());
+  conversation_->take_decisions();
+  EXPECT_THAT(flush({1, 2}), ElementsAre("1 2"));
+}
+
+TEST_F(ConversationTest, MachineWhoseKeyAnotherOneHasStepsBack) {
+  publishing().received(refused("agent.replaced"));
+  const auto changes = taken<StateChanged>();
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].state, "replaced");
+  EXPECT_GE(until_open(10min), 5min);
+}
+
 TEST_F(ConversationTest, RefusedGreetingTriesTheOtherGateway) {
   begin().connected();
   conversation_->take_decisions();
@@ -566,7 +589,7 @@ TEST_F(ConversationTest, RefusedGreetingTriesTheOtherGateway) {
   EXPECT_EQ(opened_[0].endpoint, 1u);
 }
 
-// ---- pushes -----------------------------------------------------------------------------------------------------------------------
+// ---- pushes ----
 
 v1::Frame push(std::uint64_t id, int task) {
   v1::Frame frame;

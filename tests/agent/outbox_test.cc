@@ -1,4 +1,5 @@
-// Goal: what the outbox took is there after anything, within its bounds. Method: real files, reopened; a child that is killed.
+// Goal: what the outbox took is there after anything, within its bounds. Method: real files,
+// reopened; a child that is killed.
 #include "agent/outbox.h"
 #include "tests/agent/scratch.h"
 #include "tests/support/manual_clock.h"
@@ -31,7 +32,8 @@ class OutboxTest : public ::testing::Test {
     EXPECT_TRUE(opened) << opened.error().message;
     return opened ? std::move(*opened) : nullptr;
   }
-  static std::uint64_t put(Outbox& outbox, v1::Lane lane, v1::Kind kind, std::size_t bytes = 10, std::uint32_t ttl_s = 0) {
+  static std::uint64_t put(Outbox& outbox, v1::Lane lane, v1::Kind kind, std::size_t bytes = 10,
+                           std::uint32_t ttl_s = 0) {
     auto given = outbox.put(lane, kind, std::string(bytes, 'x'), a_time, ttl_s);
     EXPECT_TRUE(given) << given.error().message;
     return given.value_or(0);
@@ -65,7 +67,10 @@ TEST_F(OutboxTest, KeepsReportsOverAReopening) {
     incarnation = outbox->incarnation();
     EXPECT_NE(incarnation, 0u);
     EXPECT_EQ(put_state(*outbox), 1u);
-    EXPECT_EQ(outbox->put(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY, std::string("a\0b", 3), a_time, 60).value(), 2u);
+    EXPECT_EQ(
+        outbox->put(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY, std::string("a\0b", 3), a_time, 60)
+            .value(),
+        2u);
   }
   clock_.advance(std::chrono::milliseconds(0));
   auto outbox = open();
@@ -147,7 +152,8 @@ TEST_F(OutboxTest, HistoryIsBounded) {
 TEST_F(OutboxTest, TextFromOutsideIsCutInHistory) {
   auto outbox = open();
   put_state(*outbox);
-  ASSERT_TRUE(outbox->settled(1, 1, "rejected", std::string(100'000, 'c'), std::string(100'000, 'm'), 33));
+  ASSERT_TRUE(
+      outbox->settled(1, 1, "rejected", std::string(100'000, 'c'), std::string(100'000, 'm'), 33));
   EXPECT_EQ(outbox->history(1)[0].message.size(), 500u);
 }
 
@@ -161,7 +167,8 @@ TEST_F(OutboxTest, FullOutboxLosesSupersededInventoryFirstAndStateLast) {
   EXPECT_EQ(put_discovery(*outbox, 1'500), 5u);
   EXPECT_EQ(put_state(*outbox, 1'500), 6u);  // 9,768 with overhead: full
   put_state(*outbox, 1'500);
-  EXPECT_THAT(waiting(*outbox), ElementsAre(2, 3, 4, 5, 6, 7)) << "the superseded inventory goes first";
+  EXPECT_THAT(waiting(*outbox), ElementsAre(2, 3, 4, 5, 6, 7))
+      << "the superseded inventory goes first";
   put_state(*outbox, 1'500);
   EXPECT_THAT(waiting(*outbox), ElementsAre(3, 4, 5, 6, 7, 8)) << "then the superseded discovery";
   put_state(*outbox, 1'500);
@@ -170,14 +177,17 @@ TEST_F(OutboxTest, FullOutboxLosesSupersededInventoryFirstAndStateLast) {
   EXPECT_THAT(waiting(*outbox), ElementsAre(3, 6, 7, 8, 9, 10));
   EXPECT_EQ(outbox->number(Fact::dropped_total), 2);
   put_state(*outbox, 1'500);
-  EXPECT_THAT(waiting(*outbox), ElementsAre(6, 7, 8, 9, 10, 11)) << "and the oldest state last of all";
+  EXPECT_THAT(waiting(*outbox), ElementsAre(6, 7, 8, 9, 10, 11))
+      << "and the oldest state last of all";
   const auto history = outbox->history(100);
   std::vector<std::string> fates;
   for (const HistoryEntry& entry : history) {
-    if (entry.status != "waiting") fates.push_back(std::to_string(entry.sequence) + " " + entry.status + " " + entry.code);
+    if (entry.status != "waiting")
+      fates.push_back(std::to_string(entry.sequence) + " " + entry.status + " " + entry.code);
   }
-  EXPECT_THAT(fates, ElementsAre("3 dropped outbox.full", "5 dropped outbox.full", "4 dropped outbox.full",
-                                 "2 superseded outbox.superseded", "1 superseded outbox.superseded"));
+  EXPECT_THAT(fates,
+              ElementsAre("3 dropped outbox.full", "5 dropped outbox.full", "4 dropped outbox.full",
+                          "2 superseded outbox.superseded", "1 superseded outbox.superseded"));
 }
 
 TEST_F(OutboxTest, NewestBulkReportEntersByForcingOutOlderState) {
@@ -191,7 +201,8 @@ TEST_F(OutboxTest, NewestBulkReportEntersByForcingOutOlderState) {
 TEST_F(OutboxTest, ReportLargerThanTheBoundIsRefused) {
   config_.bytes_max = 1 << 20;
   auto outbox = open();
-  const auto given = outbox->put(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY, std::string(2 << 20, 'x'), a_time, 0);
+  const auto given = outbox->put(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY,
+                                 std::string(2 << 20, 'x'), a_time, 0);
   ASSERT_FALSE(given);
   EXPECT_STREQ(given.error().code, "outbox.too_large");
   EXPECT_EQ(given.error().remedy, Remedy::reject);
@@ -314,13 +325,16 @@ TEST_F(OutboxTest, SurvivesKillMinusNine) {
       close(ends[0]);
       auto outbox = open();
       for (;;) {
-        auto given = outbox->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, std::string(2'000, 'x'), a_time, 0);
+        auto given = outbox->put(v1::LANE_STATE, v1::KIND_STATE_MESSAGES, std::string(2'000, 'x'),
+                                 a_time, 0);
         if (!given || write(ends[1], &*given, sizeof *given) != sizeof *given) _exit(1);
       }
     }
     close(ends[1]);
     std::uint64_t announced = before;
-    for (int i = 0; i < 20; ++i) ASSERT_EQ(read(ends[0], &announced, sizeof announced), static_cast<ssize_t>(sizeof announced));
+    for (int i = 0; i < 20; ++i)
+      ASSERT_EQ(read(ends[0], &announced, sizeof announced),
+                static_cast<ssize_t>(sizeof announced));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     while (read(ends[0], &announced, sizeof announced) == static_cast<ssize_t>(sizeof announced)) {

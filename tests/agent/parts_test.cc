@@ -1,6 +1,7 @@
 // Configuration, keys and the collection runner: small parts, each with its codes.
 #include "agent/config.h"
 #include "agent/keys.h"
+#include "agent/state_directory.h"
 #include "agent/status.h"
 #include "agent/tasks.h"
 #include "tests/agent/scratch.h"
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -24,7 +26,8 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 const std::string key(40, 'k');
-const std::string enough = "gateway.endpoints = [\"tcp://g:5570\"]\ngateway.key = \"" + key + "\"\n";
+const std::string enough =
+    "gateway.endpoints = [\"tcp://g:7443\"]\ngateway.key = \"" + key + "\"\n";
 
 TEST(AgentConfig, NeedsLittle) {
   const LoadedConfig loaded = load_config_text(enough, "t");
@@ -34,14 +37,18 @@ TEST(AgentConfig, NeedsLittle) {
 
 TEST(AgentConfig, NamesEveryMistakeAtOnce) {
   const LoadedConfig loaded = load_config_text(
-      "gateway.endpoints = [\"udp://x\", \"tcp://ok:1\"]\ngateway.key = \"no\"\nagent.state_directory = \"here\"\n"
-      "agent.log_level = \"loud\"\nreports.heartbeat_interval = \"1s\"\nreconnect.min = \"10min\"\noutbox.bytes_max = 5\n"
+      "gateway.endpoints = [\"udp://x\", \"tcp://ok:1\"]\ngateway.key = "
+      "\"no\"\nagent.state_directory = \"here\"\n"
+      "agent.log_level = \"loud\"\nreports.heartbeat_interval = \"1s\"\nreconnect.min = "
+      "\"10min\"\noutbox.bytes_max = 5\n"
       "outbox.bytes_mux = 5\nenrolment.token = \"a\"\nenrolment.token_file = \"b\"\n",
       "t");
   std::string all;
   for (const std::string& problem : loaded.problems) all += problem + "\n";
-  for (const char* part : {"udp://x", "gateway.key is \"no\"", "\"here\"", "\"loud\"", "reports.heartbeat_interval is \"1s\"",
-                           "reconnect.min is longer", "outbox.bytes_max is 5", "did you mean outbox.bytes_max", "both given"}) {
+  for (const char* part :
+       {"udp://x", "gateway.key is \"no\"", "\"here\"", "\"loud\"",
+        "reports.heartbeat_interval is \"1s\"", "reconnect.min is longer", "outbox.bytes_max is 5",
+        "did you mean outbox.bytes_max", "both given"}) {
     EXPECT_THAT(all, HasSubstr(part));
   }
   EXPECT_THAT(loaded.problems, SizeIs(9));
@@ -52,9 +59,11 @@ TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
   EXPECT_THAT(loaded.problems, IsEmpty());
   std::ifstream file(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
   const std::string text((std::istreambuf_iterator<char>(file)), {});
-  for (const char* name : {"endpoints", "key", "state_directory", "log_level", "token", "token_file", "heartbeat_interval",
-                           "inventory_interval", "may_run_commands", "command_patience", "collection_patience", "bytes_max",
-                           "min", "max", "started_topic_type", "started_state_id", "inventory_topic_type", "inventory_state_id"}) {
+  for (const char* name :
+       {"endpoints", "key", "state_directory", "log_level", "token", "token_file",
+        "heartbeat_interval", "inventory_interval", "may_run_commands", "command_patience",
+        "collection_patience", "bytes_max", "min", "max", "started_topic_type", "started_state_id",
+        "inventory_topic_type", "inventory_state_id"}) {
     const bool shown = text.find(std::string("\n") + name + " = ") != std::string::npos ||
                        text.find(std::string("\n#") + name + " = ") != std::string::npos;
     EXPECT_TRUE(shown) << name;
@@ -109,7 +118,39 @@ TEST(AgentKeys, DiskThatWillNotIsSaid) {
   EXPECT_STREQ(keys.error().code, "keys.file");
 }
 
-// ---- collections ------------------------------------------------------------------------------------------------------------------
+TEST(StateDirectory, IsHeldByOneAgentAtATime) {
+  Scratch scratch;
+  const std::string path = scratch.file("state/below");
+  {
+    const auto held = StateDirectory::hold(path);
+    ASSERT_TRUE(held);
+    struct stat facts {};
+    ASSERT_EQ(stat(path.c_str(), &facts), 0);
+    EXPECT_EQ(facts.st_mode & 0777, 0700u);
+    const auto second = StateDirectory::hold(path);
+    ASSERT_FALSE(second);
+    EXPECT_STREQ(second.error().code, "agent.already_running");
+  }
+  EXPECT_TRUE(StateDirectory::hold(path));
+}
+
+TEST(StateDirectory, ThatCannotBeMadeIsSaid) {
+  const auto held = StateDirectory::hold("/proc/no/such/place");
+  ASSERT_FALSE(held);
+  EXPECT_STREQ(held.error().code, "agent.state_directory");
+}
+
+TEST(StateDirectory, HandsWhatRootMadeToItsOwner) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  Scratch scratch;
+  ASSERT_EQ(chown(scratch.path().c_str(), 65534, 65534), 0);
+  ASSERT_TRUE(StateDirectory::hold(scratch.path()));
+  struct stat facts {};
+  ASSERT_EQ(stat(scratch.file("lock").c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_uid, 65534u);
+}
+
+// ---- collections ----
 
 std::optional<CollectionRunner::Finished> run(CollectionRunner& runner) {
   for (int i = 0; i < 1'000; ++i) {

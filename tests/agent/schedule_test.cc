@@ -9,7 +9,9 @@ namespace {
 using namespace std::chrono_literals;
 using test::ManualClock;
 
-std::int64_t before(const ManualClock& clock, std::chrono::milliseconds age) { return to_millis(clock.wall() - age); }
+std::int64_t before(const ManualClock& clock, std::chrono::milliseconds age) {
+  return to_millis(clock.wall() - age);
+}
 
 TEST(Schedule, CollectsAtOnceWhatWasNeverCollected) {
   ManualClock clock;

@@ -11,7 +11,8 @@ namespace greengate::test {
 class Scratch {
  public:
   Scratch()
-      : path_(std::filesystem::temp_directory_path() / ("greengate-agent-test-" + std::to_string(random_u64()))) {
+      : path_(std::filesystem::temp_directory_path() /
+              ("greengate-agent-test-" + std::to_string(random_u64()))) {
     std::filesystem::create_directories(path_);
   }
   ~Scratch() {

@@ -33,12 +33,15 @@ std::vector<std::string> receive(void* socket, std::string* user_id) {
 
 std::string z85(const std::string& raw) {
   std::array<char, 41> text{};
-  GREENGATE_CHECK(zmq_z85_encode(text.data(), reinterpret_cast<const std::uint8_t*>(raw.data()), raw.size()) != nullptr,
+  GREENGATE_CHECK(zmq_z85_encode(text.data(), reinterpret_cast<const std::uint8_t*>(raw.data()),
+                                 raw.size()) != nullptr,
                   "a ZAP CURVE credential has 32 bytes");
   return text.data();
 }
 
-void set_int(void* socket, int option, int value) { zmq_setsockopt(socket, option, &value, sizeof value); }
+void set_int(void* socket, int option, int value) {
+  zmq_setsockopt(socket, option, &value, sizeof value);
+}
 
 }  // namespace
 
@@ -49,7 +52,9 @@ StrictRouter::StrictRouter(Options options) : options_(std::move(options)) {
   secret_key_ = secret_key.data();
 }
 
-StrictRouter::~StrictRouter() { stop(); }
+StrictRouter::~StrictRouter() {
+  stop();
+}
 
 void StrictRouter::start() {
   GREENGATE_CHECK(!thread_.joinable(), "started once at a time");
@@ -88,13 +93,16 @@ void StrictRouter::start() {
     zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, bound_to.data(), &size);
     {
       std::lock_guard guard(mutex_);
-      port_ = std::stoi(std::string(bound_to.data()).substr(std::string(bound_to.data()).rfind(':') + 1));
+      port_ = std::stoi(
+          std::string(bound_to.data()).substr(std::string(bound_to.data()).rfind(':') + 1));
       router_ = router;
       bound = true;
     }
     changed_.notify_all();
     for (;;) {
-      zmq_pollitem_t items[] = {{zap, 0, ZMQ_POLLIN, 0}, {router, 0, ZMQ_POLLIN, 0}, {nullptr, wakeup_.fd(), ZMQ_POLLIN, 0}};
+      zmq_pollitem_t items[] = {{zap, 0, ZMQ_POLLIN, 0},
+                                {router, 0, ZMQ_POLLIN, 0},
+                                {nullptr, wakeup_.fd(), ZMQ_POLLIN, 0}};
       zmq_poll(items, 3, -1);
       wakeup_.clear();
       if (items[0].revents) answer_zap(zap);
@@ -148,7 +156,8 @@ void StrictRouter::send(const v1::Frame& frame) {
   wakeup_.wake();
 }
 
-bool StrictRouter::wait(const std::function<bool(const Seen&)>& when, std::chrono::milliseconds patience) {
+bool StrictRouter::wait(const std::function<bool(const Seen&)>& when,
+                        std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, patience, [&] { return when(seen_); });
 }
@@ -174,7 +183,8 @@ void StrictRouter::answer_zap(void* zap) {
     welcome = welcome && !options_.revoked.contains(key);
     if (welcome) seen_.keys.insert(key);
   }
-  const std::string answer[] = {"1.0", request[1], welcome ? "200" : "400", welcome ? "OK" : "No", key, ""};
+  const std::string answer[] = {"1.0", request[1], welcome ? "200" : "400", welcome ? "OK" : "No",
+                                key,   ""};
   for (std::size_t i = 0; i < std::size(answer); ++i) {
     zmq_send(zap, answer[i].data(), answer[i].size(), i + 1 < std::size(answer) ? ZMQ_SNDMORE : 0);
   }
@@ -186,9 +196,11 @@ void StrictRouter::reply(const std::string& route, const v1::Frame& frame) {
   zmq_send(router_, bytes.data(), bytes.size(), ZMQ_DONTWAIT);
 }
 
-void StrictRouter::on_frame(const std::string& route, const std::string& key, const std::string& bytes) {
+void StrictRouter::on_frame(const std::string& route, const std::string& key,
+                            const std::string& bytes) {
   v1::Frame frame;
-  if (!frame.ParseFromString(bytes) || frame.kind_case() == v1::Frame::KIND_NOT_SET) return complain("a frame is no Frame");
+  if (!frame.ParseFromString(bytes) || frame.kind_case() == v1::Frame::KIND_NOT_SET)
+    return complain("a frame is no Frame");
   const bool first = !peers_.contains(route);
   Peer& peer = peers_[route];
   peer.key = key;
@@ -215,7 +227,8 @@ void StrictRouter::on_frame(const std::string& route, const std::string& key, co
         break;
       }
       if (frame.hello().incarnation() == 0) complain("Hello has no incarnation");
-      if (frame.hello().host_name().empty() || frame.hello().operating_system().empty()) complain("Hello lacks a name");
+      if (frame.hello().host_name().empty() || frame.hello().operating_system().empty())
+        complain("Hello lacks a name");
       if (peer.greeted) complain("Hello came twice on one connection");
       if (account.incarnation != frame.hello().incarnation()) account.last_stored = 0;
       account.incarnation = peer.incarnation = frame.hello().incarnation();
@@ -241,23 +254,28 @@ void StrictRouter::on_frame(const std::string& route, const std::string& key, co
       }
       on_publish(route, peer, frame.publish(), bytes.size());
       break;
-    case v1::Frame::kTaskResult: seen_.results.push_back(frame.task_result()); break;
+    case v1::Frame::kTaskResult:
+      seen_.results.push_back(frame.task_result());
+      break;
     case v1::Frame::kPing:
       ++seen_.pings;
       answer.mutable_pong()->set_nonce(frame.ping().nonce());
       reply(route, answer);
       break;
-    default: complain("an agent sent a gateway's frame");
+    default:
+      complain("an agent sent a gateway's frame");
   }
   changed_.notify_all();
 }
 
-void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Publish& publish, std::size_t bytes) {
+void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Publish& publish,
+                              std::size_t bytes) {
   ++seen_.publishes;
   Account& account = accounts_[peer.key];
   if (bytes > options_.frame_bytes_max) complain("a frame is larger than frame_bytes_max");
   if (publish.reports_size() == 0) complain("a Publish is empty");
-  if (static_cast<std::uint32_t>(publish.reports_size()) > options_.in_flight_max) complain("more reports than in_flight_max");
+  if (static_cast<std::uint32_t>(publish.reports_size()) > options_.in_flight_max)
+    complain("more reports than in_flight_max");
   v1::Frame answer;
   v1::Receipt& receipt = *answer.mutable_receipts()->add_receipts();
   receipt.set_incarnation(peer.incarnation);
@@ -265,23 +283,27 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
   receipt.set_at_ms(1'700'000'000'000);
   std::uint64_t previous = 0;
   for (const v1::Report& report : publish.reports()) {
-    if (report.sequence() == 0 || (previous && report.sequence() - report.skipped() - 1 != previous)) {
+    if (report.sequence() == 0 ||
+        (previous && report.sequence() - report.skipped() - 1 != previous)) {
       complain("sequences inside a frame do not follow each other");
     }
     previous = report.sequence();
-    if (report.lane() == v1::LANE_UNSPECIFIED || report.kind() == v1::KIND_UNSPECIFIED) complain("a report has no lane or kind");
+    if (report.lane() == v1::LANE_UNSPECIFIED || report.kind() == v1::KIND_UNSPECIFIED)
+      complain("a report has no lane or kind");
     if (report.collected_at_ms() <= 0) complain("a report has no time");
     v1::Discovery discovery;
     v1::HardwareInventory inventory;
     v1::StateMessages states;
-    const bool whole = report.kind() == v1::KIND_DISCOVERY            ? discovery.ParseFromString(report.body())
-                       : report.kind() == v1::KIND_HARDWARE_INVENTORY ? inventory.ParseFromString(report.body())
-                                                                      : states.ParseFromString(report.body());
+    const bool whole =
+        report.kind() == v1::KIND_DISCOVERY            ? discovery.ParseFromString(report.body())
+        : report.kind() == v1::KIND_HARDWARE_INVENTORY ? inventory.ParseFromString(report.body())
+                                                       : states.ParseFromString(report.body());
     if (!whole) complain("a body is not what its kind says");
     if (report.sequence() <= account.last_stored) {
       ++seen_.repeats;
     } else if (report.sequence() - report.skipped() - 1 > account.last_stored) {
-      complain("a gap: " + std::to_string(report.sequence()) + " came after " + std::to_string(account.last_stored));
+      complain("a gap: " + std::to_string(report.sequence()) + " came after " +
+               std::to_string(account.last_stored));
       receipt.set_status(v1::RECEIPT_STATUS_RESEND);
       receipt.set_first_sequence(account.last_stored + 1);
       receipt.set_last_sequence(report.sequence());

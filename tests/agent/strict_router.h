@@ -16,13 +16,14 @@
 
 namespace greengate::test {
 
-/// A gateway for tests of the agent: ROUTER with CURVE and ZAP, written from frame.proto alone, that keeps what it gets and complains
-/// about everything an agent must not do.
+/// A gateway for tests of the agent: ROUTER with CURVE and ZAP, written from frame.proto alone,
+/// that keeps what it gets and complains about everything an agent must not do.
 class StrictRouter {
  public:
   struct Options {
-    std::set<std::string> tokens;    ///< An Enrol with one of these is taken at once; others wait for approve().
-    std::set<std::string> revoked;   ///< Keys that CURVE turns away (status 400).
+    std::set<std::string>
+        tokens;  ///< An Enrol with one of these is taken at once; others wait for approve().
+    std::set<std::string> revoked;  ///< Keys that CURVE turns away (status 400).
     std::uint32_t frame_bytes_max = 16 << 20;
     std::uint32_t in_flight_max = 32;
     std::uint32_t reconnect_slot_ms = 20;
@@ -36,11 +37,11 @@ class StrictRouter {
   struct Seen {
     std::vector<v1::Enrol> enrols;
     std::vector<v1::Hello> hellos;
-    std::vector<v1::Report> stored;        ///< Each report once, in order.
+    std::vector<v1::Report> stored;  ///< Each report once, in order.
     std::vector<v1::TaskResult> results;
     int publishes = 0, pings = 0, repeats = 0;
-    std::vector<std::string> complaints;   ///< Must stay empty.
-    std::set<std::string> keys;            ///< Who came through CURVE.
+    std::vector<std::string> complaints;  ///< Must stay empty.
+    std::set<std::string> keys;           ///< Who came through CURVE.
   };
 
   explicit StrictRouter(Options options);
@@ -53,11 +54,14 @@ class StrictRouter {
   const std::string& public_key() const { return public_key_; }
 
   void change(const std::function<void(Options&)>& how);
-  void approve() { change([](Options& options) { options.tokens.insert(""); }); }
+  void approve() {
+    change([](Options& options) { options.tokens.insert(""); });
+  }
   /// To every agent that said Hello on a connection still known.
   void send(const v1::Frame& frame);
   /// True as soon as `when` holds; false when `patience` is over.
-  bool wait(const std::function<bool(const Seen&)>& when, std::chrono::milliseconds patience = std::chrono::seconds(20));
+  bool wait(const std::function<bool(const Seen&)>& when,
+            std::chrono::milliseconds patience = std::chrono::seconds(20));
   Seen seen();
 
  private:
@@ -74,7 +78,8 @@ class StrictRouter {
   void work();
   void answer_zap(void* zap);
   void on_frame(const std::string& route, const std::string& key, const std::string& bytes);
-  void on_publish(const std::string& route, Peer& peer, const v1::Publish& publish, std::size_t bytes);
+  void on_publish(const std::string& route, Peer& peer, const v1::Publish& publish,
+                  std::size_t bytes);
   void reply(const std::string& route, const v1::Frame& frame);
   void complain(std::string what);
 

@@ -1,4 +1,5 @@
-// Goal: every way a connection can begin and end is told, once, with the right code. Method: real sockets on loopback, port 0.
+// Goal: every way a connection can begin and end is told, once, with the right code. Method: real
+// sockets on loopback, port 0.
 #include "adapters/agents/dealer_link.h"
 #include "core/wakeup.h"
 #include "tests/agent/strict_router.h"
@@ -30,7 +31,8 @@ std::optional<LinkEvent> next(DealerLink& link, std::chrono::milliseconds patien
   const auto until = std::chrono::steady_clock::now() + patience;
   for (;;) {
     if (auto event = link.next()) return event;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     if (left <= 0ms) return std::nullopt;
     link.wait({}, left);
   }
