@@ -78,6 +78,10 @@ void Pool::stop() {
   stopping_ = true;
   reports_.wake_waiters();
   courier_.stop();
+  join();
+}
+
+void Pool::join() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }

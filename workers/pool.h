@@ -60,7 +60,10 @@ class Pool : public Component {
   std::string_view name() const override { return "worker pool"; }
   Result<void> start() override;
   void drain(SteadyTime until) override;
+  /// Also lets go whoever waits for a management point.
   void stop() override;
+  /// After drain(): back when every worker has ended.
+  void join();
 
  private:
   void work();
