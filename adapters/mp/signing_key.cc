@@ -7,6 +7,7 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
@@ -27,7 +28,9 @@ struct Release {
 };
 using Pkey = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
 using PkeyContext = std::unique_ptr<EVP_PKEY_CTX, Release<EVP_PKEY_CTX_free>>;
-using Number = std::unique_ptr<BIGNUM, Release<BN_free>>;
+using Number = std::unique_ptr<BIGNUM, Release<BN_clear_free>>;
+using ParameterBuilder = std::unique_ptr<OSSL_PARAM_BLD, Release<OSSL_PARAM_BLD_free>>;
+using Parameters = std::unique_ptr<OSSL_PARAM, Release<OSSL_PARAM_free>>;
 using Certificate = std::unique_ptr<X509, Release<X509_free>>;
 using Pkcs8 = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Release<PKCS8_PRIV_KEY_INFO_free>>;
 
@@ -63,6 +66,56 @@ std::string public_key_blob(const EVP_PKEY* key) {
   return blob + modulus;
 }
 
+/// The next INTEGER of a DER sequence; null when something else comes.
+Number next_integer(const unsigned char*& at, const unsigned char* end) {
+  long length = 0;
+  int tag = 0, tag_class = 0;
+  if (ASN1_get_object(&at, &length, &tag, &tag_class, end - at) != 0 || tag != V_ASN1_INTEGER)
+    return nullptr;
+  Number number(BN_bin2bn(at, static_cast<int>(length), nullptr));
+  at += length;
+  return number;
+}
+
+/// A key from PKCS#1's RSAPrivateKey. The library's general decoder takes longer over this than a
+/// signature takes, and a gateway loads a key for nearly every device whose reports it delivers.
+Pkey key_from_pkcs1(const unsigned char* at, int length) {
+  const unsigned char* end = at + length;
+  long inside = 0;
+  int tag = 0, tag_class = 0;
+  if (ASN1_get_object(&at, &inside, &tag, &tag_class, length) != V_ASN1_CONSTRUCTED ||
+      tag != V_ASN1_SEQUENCE || at + inside != end)
+    return nullptr;
+  const Number version = next_integer(at, end);
+  if (!version || !BN_is_zero(version.get())) return nullptr;
+  constexpr std::array names{OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,
+                             OSSL_PKEY_PARAM_RSA_D,         OSSL_PKEY_PARAM_RSA_FACTOR1,
+                             OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
+                             OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+  std::array<Number, names.size()> numbers;
+  const ParameterBuilder builder(OSSL_PARAM_BLD_new());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    numbers[i] = next_integer(at, end);
+    if (!builder || !numbers[i] ||
+        OSSL_PARAM_BLD_push_BN(builder.get(), names[i], numbers[i].get()) != 1)
+      return nullptr;
+  }
+  // The factors make the modulus, or every signature would be wrong.
+  const std::unique_ptr<BN_CTX, Release<BN_CTX_free>> scratch(BN_CTX_new());
+  const Number product(BN_new());
+  if (!scratch || !product ||
+      BN_mul(product.get(), numbers[3].get(), numbers[4].get(), scratch.get()) != 1 ||
+      BN_cmp(product.get(), numbers[0].get()) != 0)
+    return nullptr;
+  const Parameters parameters(OSSL_PARAM_BLD_to_param(builder.get()));
+  const PkeyContext context(EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr));
+  EVP_PKEY* key = nullptr;
+  if (!parameters || !context || EVP_PKEY_fromdata_init(context.get()) != 1 ||
+      EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_KEYPAIR, parameters.get()) != 1)
+    return nullptr;
+  return Pkey(key);
+}
+
 bool add_extension(X509* certificate, int nid, const char* value) {
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
@@ -79,21 +132,22 @@ bool add_extension(X509* certificate, int nid, const char* value) {
 struct SigningKey::State {
   explicit State(Pkey pkey) : key(std::move(pkey)) {}
 
-  /// Prepares one context per hash; each signature works on a copy, which costs far less than
-  /// preparing anew.
   bool prepare() {
     blob_hex = upper_hex(public_key_blob(key.get()));
-    return !blob_hex.empty() && prepare(sha256, EVP_sha256()) && prepare(sha1, EVP_sha1());
+    sha256 = context_for(EVP_sha256());
+    return !blob_hex.empty() && sha256;
   }
-  bool prepare(PkeyContext& context, const EVP_MD* hash) {
-    context.reset(EVP_PKEY_CTX_new(key.get(), nullptr));
-    return context && EVP_PKEY_sign_init(context.get()) == 1 &&
-           EVP_PKEY_CTX_set_rsa_padding(context.get(), RSA_PKCS1_PADDING) == 1 &&
-           EVP_PKEY_CTX_set_signature_md(context.get(), hash) == 1;
+  PkeyContext context_for(const EVP_MD* hash) const {
+    PkeyContext context(EVP_PKEY_CTX_new(key.get(), nullptr));
+    if (context && EVP_PKEY_sign_init(context.get()) == 1 &&
+        EVP_PKEY_CTX_set_rsa_padding(context.get(), RSA_PKCS1_PADDING) == 1 &&
+        EVP_PKEY_CTX_set_signature_md(context.get(), hash) == 1)
+      return context;
+    return nullptr;
   }
 
   Pkey key;
-  PkeyContext sha256, sha1;
+  PkeyContext sha256;  // each signature works on a copy, which costs far less than preparing anew
   std::string blob_hex;
 };
 
@@ -106,12 +160,18 @@ Result<SigningKey> SigningKey::generate() {
 }
 
 Result<SigningKey> SigningKey::from_pkcs8_der(std::string_view der) {
-  const unsigned char* at = bytes_of(der);
   if (der.size() > 16 * 1024)
     return fail(Remedy::reject, "mp.key", "The stored key is too long to be an RSA key.");
-  const Pkcs8 parsed(d2i_PKCS8_PRIV_KEY_INFO(nullptr, &at, static_cast<long>(der.size())));
-  Pkey key(parsed ? EVP_PKCS82PKEY(parsed.get()) : nullptr);
-  if (!key || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA)
+  const unsigned char* at = bytes_of(der);
+  const Pkcs8 form(d2i_PKCS8_PRIV_KEY_INFO(nullptr, &at, static_cast<long>(der.size())));
+  const ASN1_OBJECT* algorithm = nullptr;
+  const unsigned char* pkcs1 = nullptr;
+  int length = 0;
+  Pkey key;
+  if (form && PKCS8_pkey_get0(&algorithm, &pkcs1, &length, nullptr, form.get()) == 1 &&
+      OBJ_obj2nid(algorithm) == NID_rsaEncryption)
+    key = key_from_pkcs1(pkcs1, length);
+  if (!key)
     return fail(Remedy::reject, "mp.key", "The stored key is not an RSA key in PKCS#8 form.");
   auto state = std::make_shared<State>(std::move(key));
   if (!state->prepare())
@@ -140,7 +200,8 @@ Result<std::string> SigningKey::sign(std::string_view bytes, SignatureHash hash)
   else
     SHA1(bytes_of(bytes), bytes.size(), digest.data());
 
-  const PkeyContext context(EVP_PKEY_CTX_dup((long_hash ? state_->sha256 : state_->sha1).get()));
+  const PkeyContext context = long_hash ? PkeyContext(EVP_PKEY_CTX_dup(state_->sha256.get()))
+                                        : state_->context_for(EVP_sha1());
   std::array<unsigned char, key_bits_max / 8> signature;
   std::size_t length = signature.size();
   if (!context || EVP_PKEY_sign(context.get(), signature.data(), &length, digest.data(),
