@@ -62,7 +62,8 @@ struct BgbConfig {
   std::chrono::milliseconds push_memory{86'400'000};
   std::chrono::milliseconds tick{1'000};  ///< Of the one timer wheel.
   std::uint32_t handshakes_per_second = 200;
-  std::uint32_t handshakes_in_flight_max = 1'000;
+  /// Few enough that a slow server ends each within tls_timeout instead of all timing out together.
+  std::uint32_t handshakes_in_flight_max = 200;
   std::uint32_t sessions_max = 60'000;
   std::uint32_t pending_pushes_max = 64;  ///< Unanswered, per session; above it the failure code.
   std::uint32_t pushes_remembered_max = 500'000;  ///< Against repeats; about 100 bytes each.

@@ -120,18 +120,21 @@ int run(int sessions) {
   wait_until([&] { return ear.online == 1; }, std::chrono::seconds(30));
   malloc_trim(0);
   const double before = resident_kib(), cpu_before = cpu_seconds();
+  const std::size_t allocated_before = mallinfo2().uordblks;
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 1; i <= sessions; ++i) pool.open(agent(i));
   const bool all = wait_until([&] { return ear.online == sessions + 1; }, std::chrono::minutes(5));
   const double took =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const double cpu = cpu_seconds() - cpu_before, after = resident_kib();
+  const double allocated = static_cast<double>(mallinfo2().uordblks - allocated_before) / 1024.0;
   malloc_trim(0);
   const double trimmed = resident_kib();
   std::printf("sessions            %d%s\n", ear.online.load() - 1,
               all ? "" : "  (not all came up)");
   std::printf("resident per idle   %.2f KiB (%.2f KiB after malloc_trim)\n",
               (after - before) / sessions, (trimmed - before) / sessions);
+  std::printf("of it allocated     %.2f KiB\n", allocated / sessions);
   std::printf("came up in          %.1f s, %.0f handshakes/s with the server on the same machine\n",
               took, sessions / took);
   std::printf("our CPU per sign-in %.2f ms\n", cpu * 1000.0 / sessions);

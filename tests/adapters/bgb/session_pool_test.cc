@@ -157,6 +157,7 @@ BgbConfig quick_config(const std::string& server, const std::string& pin) {
   config.backoff_base = milliseconds(50);
   config.backoff_cap = milliseconds(400);
   config.handshakes_per_second = 2'000;
+  config.handshakes_in_flight_max = 32;  // one thread makes every identity of the test
   return config;
 }
 
