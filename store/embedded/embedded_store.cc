@@ -1,0 +1,266 @@
+#include "store/embedded/embedded_store.h"
+
+#include "core/log.h"
+#include "store/embedded/device_registry.h"
+#include "store/embedded/probe.h"
+#include "store/embedded/readers.h"
+#include "store/embedded/report_queue.h"
+#include "store/embedded/salvage.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+
+namespace greengate::store {
+
+namespace {
+
+const Log log("store");
+
+/// A descriptor that is closed at the end.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+tl::unexpected<Error> cannot(const std::string& what, const std::string& path) {
+  return fail(Remedy::retry, "store.open", "cannot " + what + " " + path + ": " + std::strerror(errno) + ".");
+}
+
+/// Two processes on one file would each believe their own memory.
+Result<Descriptor> lock_directory(const std::string& directory) {
+  const std::string path = directory + "/greengate.lock";
+  Descriptor lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (lock.get() < 0) return cannot("open", path);
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return cannot("lock", path);
+    return fail(Remedy::retry, "store.open", "The store in " + directory + " is in use by another process.");
+  }
+  return lock;
+}
+
+Result<void> sync_directory(const std::string& directory) {
+  const Descriptor handle(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (handle.get() < 0 || fsync(handle.get()) != 0) return cannot("sync", directory);
+  return {};
+}
+
+Error as_open_error(Error error) {
+  error.code = "store.open";
+  return error;
+}
+
+std::string time_suffix(WallTime now) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%dT%H%M%SZ", &parts);
+  return text;
+}
+
+class EmbeddedStore final : public Store {
+ public:
+  EmbeddedStore(const StoreConfig& config, const EmbeddedOptions& options, const Clock& clock, Metrics& metrics)
+      : options_(options),
+        directory_(config.directory),
+        path_(config.directory + "/greengate.db"),
+        clock_(clock),
+        probe_(metrics),
+        readers_(path_, options.database, options.readers_max),
+        config_(config) {}
+
+  ~EmbeddedStore() override { stop(); }
+
+  Result<void> open_files() {
+    std::error_code problem;
+    std::filesystem::create_directories(directory_, problem);
+    if (problem) {
+      return fail(Remedy::retry, "store.open", "cannot make the directory " + directory_ + ": " + problem.message() + ".");
+    }
+    auto lock = lock_directory(directory_);
+    if (!lock) return pass(lock);
+    lock_ = std::move(*lock);
+
+    auto loaded = load();
+    if (!loaded && damaged_) {
+      log.error("store file damaged", kv("path", path_), kv("reason", loaded.error().message));
+      auto aside = set_aside();
+      if (!aside) return pass(aside);
+      probe_.damaged_files.add();
+      loaded = load();
+      if (loaded) salvage_from_ = *aside;
+    }
+    if (!loaded) return tl::unexpected(as_open_error(loaded.error()));
+    if (!salvage_from_.empty()) {
+      if (auto saved = salvage(); !saved) return tl::unexpected(as_open_error(saved.error()));
+    }
+    start_writer();
+    return {};
+  }
+
+  std::string_view name() const override { return "store"; }
+
+  Result<void> start() override {
+    if (stopped_) return fail(Remedy::reject, "store.open", "The store was stopped; open it anew.");
+    return {};
+  }
+
+  void drain(SteadyTime until) override {
+    queue_->refuse_new();
+    registry_->write_seen(true);
+    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(until - clock_.steady());
+    if (!writer_->wait_idle(std::max(patience, std::chrono::milliseconds(0)))) {
+      log.warn("store not idle at the end of draining");
+    }
+  }
+
+  void stop() override {
+    if (stopped_ || !writer_) return;
+    stopped_ = true;
+    queue_->refuse_new();
+    registry_->write_seen(true);
+    writer_->stop();
+  }
+
+  ReportQueue& reports() override { return *queue_; }
+  DeviceRegistry& devices() override { return *registry_; }
+
+ private:
+  /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why it failed.
+  Result<void> load() {
+    damaged_ = false;
+    queue_.reset();
+    registry_.reset();
+    database_.reset();
+    // Made here so that the reports of a fleet are nobody else's to read; SQLite's side files follow its mode.
+    const Descriptor made(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (made.get() < 0) return cannot("open", path_);
+    if (auto synced = sync_directory(directory_); !synced) return synced;
+    struct stat facts {};
+    if (fstat(made.get(), &facts) != 0) return cannot("look at", path_);
+    if (facts.st_size > 0 && facts.st_size < 512) {  // not even a header: SQLite would take it for a new file
+      damaged_ = true;
+      return fail(Remedy::retry, "store.open", path_ + " is shorter than any database.");
+    }
+    auto database = Database::open(path_, Database::Use::writing, options_.database);
+    if (!database) {
+      damaged_ = database.error().code == kDamagedCode;
+      return pass(database);
+    }
+    database_ = std::make_unique<Database>(std::move(*database));
+    auto ready = prepare_schema(*database_);
+    if (ready) {
+      RegistrySettings registry;
+      registry.devices_max = config_.devices_max;
+      registry.pending_max = config_.pending_max;
+      registry.tokens_max = config_.tokens_max;
+      registry_ = std::make_unique<EmbeddedDeviceRegistry>(registry, clock_);
+      ready = registry_->load(*database_);
+    }
+    if (ready) {
+      QueueSettings queue;
+      queue.bytes_max = static_cast<std::uint64_t>(config_.queue_bytes_max);
+      queue.reserve_percent = config_.reserve_percent;
+      queue.lease_time = config_.lease_time;
+      queue.history_per_device = config_.history_per_device;
+      queue.buried_bytes_max = queue.bytes_max / 8;
+      queue.free_bytes = options_.free_bytes ? options_.free_bytes : [directory = directory_] {
+        struct statvfs room {};
+        // Unknown is not full: should the disk be, the write says so.
+        if (statvfs(directory.c_str(), &room) != 0) return ~std::uint64_t{0};
+        return static_cast<std::uint64_t>(room.f_bavail) * room.f_frsize;
+      };
+      queue_ = std::make_unique<EmbeddedReportQueue>(std::move(queue), *registry_, readers_, clock_, probe_);
+      ready = queue_->load(*database_);
+    }
+    if (!ready) damaged_ = ready.error().code == kDamagedCode;
+    return ready;
+  }
+
+  Result<std::string> set_aside() {
+    queue_.reset();
+    registry_.reset();
+    database_.reset();
+    const std::string suffix = ".damaged-" + time_suffix(clock_.wall());
+    std::string aside = path_ + suffix;
+    // Never over an older one: two may be damaged within a second.
+    for (int n = 2; std::filesystem::exists(aside); ++n) aside = path_ + suffix + "-" + std::to_string(n);
+    if (std::rename(path_.c_str(), aside.c_str()) != 0) return cannot("rename", path_);
+    for (const char* side : {"-wal", "-shm"}) {
+      if (std::rename((path_ + side).c_str(), (aside + side).c_str()) != 0 && errno != ENOENT) {
+        return cannot("rename", path_ + side);
+      }
+    }
+    if (auto synced = sync_directory(directory_); !synced) return pass(synced);
+    log.error("store file set aside", kv("path", aside));
+    return aside;
+  }
+
+  Result<void> salvage() {
+    const Salvaged saved = salvage_rows(salvage_from_, *database_, options_.database);
+    log.error("store began anew", kv("salvaged_rows", saved.rows), kv("lost_tables", saved.tables_cut_short));
+    return load();
+  }
+
+  void start_writer() {
+    auto page_bytes = database_->number("PRAGMA page_size", options_.database.page_bytes);
+    writer_ = std::make_unique<Writer>(
+        std::move(*database_), static_cast<std::uint32_t>(page_bytes ? *page_bytes : options_.database.page_bytes),
+        options_.writer, std::vector<Ledger*>{queue_.get(), registry_.get()}, clock_, probe_);
+    database_.reset();
+    queue_->attach(*writer_);
+    registry_->attach(*writer_);
+    writer_->start([this] {
+      queue_->housekeeping();
+      registry_->write_seen(false);
+      probe_.devices.set(static_cast<double>(registry_->size()));
+    });
+  }
+
+  const EmbeddedOptions options_;
+  const std::string directory_, path_;
+  const Clock& clock_;
+  StoreProbe probe_;
+  Descriptor lock_;
+  bool damaged_ = false;
+  bool stopped_ = false;
+  std::string salvage_from_;
+  Readers readers_;
+  const StoreConfig config_;
+  std::unique_ptr<Database> database_;  ///< Until the writer has it.
+  std::unique_ptr<EmbeddedDeviceRegistry> registry_;
+  std::unique_ptr<EmbeddedReportQueue> queue_;
+  std::unique_ptr<Writer> writer_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> open_embedded(const StoreConfig& config, const EmbeddedOptions& options, const Clock& clock,
+                                             Metrics& metrics) {
+  auto store = std::make_unique<EmbeddedStore>(config, options, clock, metrics);
+  if (auto opened = store->open_files(); !opened) return pass(opened);
+  return std::unique_ptr<Store>(std::move(store));
+}
+
+}  // namespace greengate::store
