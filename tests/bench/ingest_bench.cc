@@ -369,7 +369,6 @@ Measured through_the_door(const Scenario& scenario, const std::string& kind, con
     test::FakeDeviceRegistry devices;
     measured = measure(scenario, directory, queue, devices, clock, metrics);
   } else {
-#ifdef GREENGATE_BENCH_STORE
     store::StoreConfig config;
     config.directory = directory;
     config.queue_bytes_max = std::int64_t{64} << 30;
@@ -379,7 +378,6 @@ Measured through_the_door(const Scenario& scenario, const std::string& kind, con
     measured = measure(scenario, directory, (*store)->reports(), (*store)->devices(), clock, metrics);
     (*store)->drain(Steady::now() + 10s);
     (*store)->stop();
-#endif
   }
   std::filesystem::remove_all(directory);
   return measured;
