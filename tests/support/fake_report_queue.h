@@ -18,9 +18,9 @@ namespace greengate::test {
 
 /// A report queue in memory that obeys keep()'s contract: one writer thread, contiguity, duplicates, refusal by lane.
 /// Its disk can be told to fail, to hang, or to be full. It leases nothing.
-class FakeReportQueue final : public store::ReportQueue {
+class FakeReportQueue : public store::ReportQueue {
  public:
-  FakeReportQueue() : writer_([this] { write(); }) {}
+  FakeReportQueue() : writer_([this] { write_all(); }) {}
   ~FakeReportQueue() override {
     hang(false);
     offered_.close();
@@ -100,7 +100,7 @@ class FakeReportQueue final : public store::ReportQueue {
     return fail(Remedy::reject, "queue.lease_lost", "The fake queue leases nothing.");
   }
 
-  void write() {
+  void write_all() {
     while (auto offer = offered_.pop()) {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return !hanging_; });
