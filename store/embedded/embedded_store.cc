@@ -65,6 +65,8 @@ Result<void> sync_directory(const std::string& directory) {
   return {};
 }
 
+bool says_damaged(const Error& error) { return std::string_view(error.code) == kDamagedCode; }
+
 Error as_open_error(Error error) {
   error.code = "store.open";
   return error;
@@ -165,7 +167,7 @@ class EmbeddedStore final : public Store {
     }
     auto database = Database::open(path_, Database::Use::writing, options_.database);
     if (!database) {
-      damaged_ = database.error().code == kDamagedCode;
+      damaged_ = says_damaged(database.error());
       return pass(database);
     }
     database_ = std::make_unique<Database>(std::move(*database));
@@ -194,7 +196,7 @@ class EmbeddedStore final : public Store {
       queue_ = std::make_unique<EmbeddedReportQueue>(std::move(queue), *registry_, readers_, clock_, probe_);
       ready = queue_->load(*database_);
     }
-    if (!ready) damaged_ = ready.error().code == kDamagedCode;
+    if (!ready) damaged_ = says_damaged(ready.error());
     return ready;
   }
 
