@@ -42,9 +42,9 @@ class Stage:
         self.children = []
 
     def start(self, name, *arguments, stdout=None):
-        log = open(self.folder / f"{name}.log", "ab")
-        child = subprocess.Popen([self.programs / name, *map(str, arguments)], stdout=stdout or log, stderr=log,
-                                 stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        with open(self.folder / f"{name}.log", "ab") as log:
+            child = subprocess.Popen([self.programs / name, *map(str, arguments)], stdout=stdout or log, stderr=log,
+                                     stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
         self.children.append((name, child))
         return child
 
@@ -169,14 +169,20 @@ def size(mebibytes):
     return f"{mebibytes / 1024:.0f} GiB" if mebibytes >= 10 * 1024 else f"{mebibytes} MiB"
 
 
-def start_site(stage):
-    child = stage.start("greengate-sim", "both", "--dir", stage.folder / "site", "--mp-port", 0, "--notify-port", 0,
-                        "--admin-port", 0, "--site-code", "P01", "--pending-for", 200, stdout=subprocess.PIPE)
-    line = child.stdout.readline()
+def first_line(stage, child):
+    """What the simulator says of itself once it is ready."""
+    with child.stdout:
+        line = child.stdout.readline()
     if not line:
         stage.check_alive()
         raise Failed("the simulator said nothing at its start")
-    ports = json.loads(line)
+    return json.loads(line)
+
+
+def start_site(stage):
+    child = stage.start("greengate-sim", "both", "--dir", stage.folder / "site", "--mp-port", 0, "--notify-port", 0,
+                        "--admin-port", 0, "--site-code", "P01", "--pending-for", 200, stdout=subprocess.PIPE)
+    ports = first_line(stage, child)
     stage.say(f"simulated site: management point on port {ports['mp_port']}, notification server on port {ports['notify_port']}")
     return ports, Simulator(ports["admin_port"])
 

@@ -35,10 +35,7 @@ class Estate:
             again = ["--mp-port", self.ports["mp_port"], "--notify-port", self.ports["notify_port"]]
         child = self.stage.start("greengate-sim", "both", "--dir", self.folder / "site", "--admin-port", 0, "--site-code", "P01",
                                  "--pending-for", 100, *again, *extra, stdout=subprocess.PIPE)
-        line = child.stdout.readline()
-        if not line:
-            raise main_job.Failed("the simulator said nothing: " + (self.folder / "greengate-sim.log").read_text())
-        self.ports = main_job.json.loads(line)
+        self.ports = main_job.first_line(self.stage, child)
         self.site = main_job.Simulator(self.ports["admin_port"])
         self.processes["site"] = child
 
@@ -50,7 +47,7 @@ class Estate:
         text += "\n[delivery]\nretry_base = \"100ms\"\nretry_cap = \"500ms\"\nrest_base = \"100ms\"\nrest_cap = \"500ms\"\n"
         if self.addresses:  # agents look where it was
             text = text.replace('bind = "tcp://127.0.0.1:0"', f'bind = "{self.addresses["agent_endpoint"]}"')
-        text = text.replace("[agents]\n", "[agents]\nreconnect_window_min = \"200ms\"\nreconnect_window_max = \"500ms\"\n" + extra)
+        text = text.replace("[agents]\n", "[agents]\nreconnect_window_min = \"200ms\"\nreconnect_window_max = \"1s\"\n" + extra)
         config = self.folder / "greengate.toml"
         config.write_text(text)
         ready = self.folder / "gateway" / "ready.json"
@@ -69,7 +66,7 @@ class Estate:
         config = folder / "agent.toml"
         config.write_text(f'[gateway]\nendpoints = ["{self.addresses["agent_endpoint"]}"]\nkey = \'{self.addresses["gateway_key"]}\'\n'
                           f'[agent]\nstate_directory = "{folder}/state"\n[enrolment]\ntoken = "{token}"\n'
-                          f'[reconnect]\nmin = "100ms"\nmax = "500ms"\n')
+                          f'[reconnect]\nmin = "100ms"\nmax = "1s"\n')
         return config
 
     def start_agent(self, name="agent", token=None):
@@ -100,21 +97,24 @@ class Estate:
     def reports(self, agent, count=1000):
         return self.control("reports", "trace", agent["id"], "--count", str(count))["reports"]
 
+    def verdicts(self):
+        """The simulator's verdict on every message, over its restarts: one JSON line each, a torn last one left out."""
+        text = (self.folder / "site" / "verdicts.jsonl").read_text(errors="replace")
+        return [main_job.json.loads(line) for line in text.split("\n")[:-1] if line.endswith("}")]
+
     def topics_at_site(self, agent):
         """Every state message the site accepted from this client, as topic ids, in the order of acceptance."""
         topics = []
-        for message in self.site.get("/mp/messages?since=0&limit=10000"):
+        for message in self.verdicts():
             if message["client"] != agent["site"]["sms_id"] or message["verdict"] != "accepted":
                 continue
-            body = pathlib.Path(message["folder"]) / "body.xml" if message.get("folder") else None
-            if body is None or not body.is_absolute():
-                body = self.folder / "site" / (message.get("folder") or "") / "body.xml"
-            if body.exists() and "<StateMessage " in body.read_text():
-                topics += [part.split('"')[0] for part in body.read_text().split('<Topic ID="')[1:]]
+            body = (self.folder / "site" / message["folder"] / "body.xml").read_text()
+            if "<StateMessage " in body:
+                topics += [part.split('"')[0] for part in body.split('<Topic ID="')[1:]]
         return topics
 
     def refused_at_site(self):
-        return [m for m in self.site.get("/mp/messages?since=0&limit=10000") if m["verdict"] == "refused"]
+        return [m for m in self.verdicts() if m["verdict"] == "refused"]
 
     def log_of(self, program):
         return (self.folder / f"{program}.log").read_text(errors="replace")

@@ -49,7 +49,7 @@ class Delivery(unittest.TestCase):
             world.start_gateway()
             agent = world.enrol_agent()
             world.wait("the first reports to be delivered", lambda: len(world.reports(agent)) >= 3 and not unsettled(world, agent))
-            world.site.ask("POST", "/mp/faults", {"kind": "503"})
+            world.site.ask("POST", "/mp/faults", {"kind": "status", "status": 503})
             world.send_state(20)
             world.wait("twenty stored reports that wait", lambda: len(unsettled(world, agent)) == 20)
             world.kill("gateway", signal.SIGKILL)
