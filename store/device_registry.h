@@ -66,11 +66,13 @@ struct Token {
 /// Who each agent is, its sealed identity at the site, its counters, and the tokens that let new ones in.
 ///
 /// Promise   A change is on disk, synced, when its call returns (or its `done` runs).
-/// Limits    pending_max devices waiting for approval, devices_max in all, tokens_max; texts are cut at 256 bytes.
+/// Limits    pending_max devices waiting for approval, devices_max in all, tokens_max (a token that has ended makes room for a new one);
+///           texts are cut at 256 bytes.
 /// Threads   Any. find…() and list() answer from memory. Changing calls wait for the sync, except enrol(), which calls `done` on
 ///           the store's writer thread: short, and not back into the store.
 /// Errors    enrol.token_unknown, enrol.token_spent, enrol.token_expired, enrol.token_revoked, enrol.revoked (this key was revoked),
-///           enrol.pending_full, enrol.devices_full (reject); registry.unknown (reject); registry.disk (retry).
+///           enrol.pending_full, enrol.devices_full (reject); registry.unknown, registry.token_exists, registry.tokens_full (reject); registry.disk (retry);
+///           registry.stopping (halt).
 /// Source    docs/adr/0007-transport-key-and-site-key.md
 class DeviceRegistry {
  public:
@@ -81,7 +83,8 @@ class DeviceRegistry {
   virtual std::vector<Device> list() const = 0;
   virtual std::size_t size() const = 0;
 
-  /// A known pending or active key gets its device again and spends no token (a pending one with a good token becomes active). Token uses and device appear together.
+  /// A known pending or active key gets its device again and spends no token; a pending one with a good token becomes active,
+  /// with a bad one it stays pending. Token uses and device appear together.
   virtual void enrol(EnrolRequest request, std::function<void(Result<Device>)> done) = 0;
 
   virtual Result<Device> set_state(const AgentId& id, DeviceState state) = 0;

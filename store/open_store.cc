@@ -10,13 +10,15 @@ std::vector<ConfigProblem> StoreConfig::problems() const {
     found.push_back({"store.kind", "store.kind is \"" + kind + "\"; it can be \"embedded\"."});
   }
   if (directory.empty()) {
-    found.push_back({"store.directory", "store.directory is empty; give the directory that keeps the reports, such as "
-                                        "\"/var/lib/greengate\"."});
+    found.push_back({"store.directory",
+                     "store.directory is empty; give the directory that keeps the reports, such as "
+                     "\"/var/lib/greengate\"."});
   }
-  const auto outside = [&found](const char* key, std::int64_t value, std::int64_t least, std::int64_t most) {
+  const auto outside = [&found](const char* key, std::int64_t value, std::int64_t least,
+                                std::int64_t most) {
     if (value >= least && value <= most) return;
-    found.push_back({key, std::string(key) + " is " + std::to_string(value) + "; it can be " + std::to_string(least) + " to " +
-                              std::to_string(most) + "."});
+    found.push_back({key, std::string(key) + " is " + std::to_string(value) + "; it can be " +
+                              std::to_string(least) + " to " + std::to_string(most) + "."});
   };
   outside("store.queue_bytes_max", queue_bytes_max, std::int64_t{1} << 20, std::int64_t{1} << 44);
   outside("store.reserve_percent", reserve_percent, 0, 50);
@@ -25,14 +27,17 @@ std::vector<ConfigProblem> StoreConfig::problems() const {
   outside("store.pending_max", pending_max, 0, 100'000);
   outside("store.tokens_max", tokens_max, 1, 100'000);
   if (lease_time < std::chrono::seconds(1) || lease_time > std::chrono::hours(24)) {
-    found.push_back({"store.lease_time", "store.lease_time is " + duration_text(lease_time) + "; it can be 1s to 24h."});
+    found.push_back({"store.lease_time", "store.lease_time is " + duration_text(lease_time) +
+                                             "; it can be 1s to 24h."});
   }
   return found;
 }
 
-Result<std::unique_ptr<Store>> open_store(const StoreConfig& config, const Clock& clock, Metrics& metrics) {
+Result<std::unique_ptr<Store>> open_store(const StoreConfig& config, const Clock& clock,
+                                          Metrics& metrics) {
   if (config.kind == "embedded") return open_embedded(config, EmbeddedOptions{}, clock, metrics);
-  return fail(Remedy::reject, "config.store_kind", "store.kind is \"" + config.kind + "\"; it can be \"embedded\".");
+  return fail(Remedy::reject, "config.store_kind",
+              "store.kind is \"" + config.kind + "\"; it can be \"embedded\".");
 }
 
 }  // namespace greengate::store

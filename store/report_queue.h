@@ -13,7 +13,7 @@
 
 namespace greengate::store {
 
-/// Which queue a report travels in. When room is short, files and inventory are refused first; control and state keep a reserve.
+/// Which queue a report travels in. When room is short, discovery, inventory and files are refused first; control and state keep a reserve.
 enum class Lane : std::uint8_t { control = 1, state = 2, discovery = 3, inventory = 4, files = 5 };
 
 /// A report's name, made by its agent: our idempotency key.
@@ -37,9 +37,9 @@ struct NewReport {
 /// What became of one offered report.
 enum class Kept : std::uint8_t {
   stored,       ///< On disk, synced.
-  duplicate,    ///< Its sequence was stored before; nothing to do, acknowledge it again.
+  duplicate,    ///< Its sequence was stored before, or passed over as skipped; nothing to do, acknowledge it again.
   out_of_order, ///< Sequences before it are missing: not kept, and neither is anything of this agent after it.
-  full,         ///< No room in its lane: not kept.
+  full,         ///< No room in its lane: not kept. What follows it of this agent is then out_of_order.
 };
 struct KeepResult {
   Kept kept = Kept::stored;
@@ -68,7 +68,8 @@ struct LeasedReport {
 struct Batch {
   LeaseId lease;
   AgentId agent;
-  std::vector<LeasedReport> reports;  ///< Oldest first. A pinned group is always whole and never mixed up.
+  /// Oldest first: either reports without a group, or exactly one pinned group, whole whatever the bounds.
+  std::vector<LeasedReport> reports;
   WallTime until;
 };
 
@@ -106,7 +107,9 @@ struct ReportTrace {
 };
 
 struct QueueStats {
+  /// Waiting: kept and not settled, leased ones included.
   std::uint64_t waiting = 0, waiting_bytes = 0, leased = 0, held_devices = 0;
+  /// Since this process began.
   std::uint64_t kept_total = 0, delivered_total = 0, superseded_total = 0, expired_total = 0, buried_total = 0;
   std::uint64_t buried = 0;   ///< On disk now.
   std::uint64_t damaged = 0;  ///< Records set aside because their bytes no longer match their checksum.
@@ -120,10 +123,12 @@ struct QueueStats {
 ///           is set aside and counted.
 /// Order     Per device: sequences are kept without gaps (see NewReport::skipped), leased oldest first, one batch of a device at
 ///           a time. Across devices: the device that has been due longest comes first.
-/// Limits    QueueConfig: bytes_max with a reserve for control and state; history per device; a lease's life.
+/// Limits    StoreConfig: queue_bytes_max with a reserve for control and state; history per device; a lease's life. The last four
+///           incarnations of an agent are remembered. Dead letters take at most an eighth of queue_bytes_max: above it the
+///           oldest lose their bodies, their reasons stay in the history.
 /// Threads   Any. keep() returns at once and `done` runs on the store's writer thread after the sync: it must be short and
 ///           must not call the store. lease() waits up to its patience; the settling calls wait for the sync. Never from the net thread.
-/// Errors    queue.disk (retry); queue.stopping (halt). queue.lease_lost (reject) from pin() and settling when the lease has ended:
+/// Errors    queue.disk (retry); queue.busy (retry, from keep(): too much waits for the disk); queue.stopping (halt). queue.lease_lost (reject) from pin() and settling when the lease has ended:
 ///           somebody else has the reports now, do nothing.
 /// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
 class ReportQueue {
@@ -136,7 +141,7 @@ class ReportQueue {
   /// The agent's last stored sequence of this incarnation; 0 when there is none. Answers from memory.
   virtual std::uint64_t last_sequence(const AgentId& agent, std::uint64_t incarnation) const = 0;
 
-  /// The next due device's oldest reports, up to both bounds (at least one report). Nothing when `patience` is over or lease_waiters_wake() was called.
+  /// The next due device's oldest reports, up to both bounds (at least one report). Nothing when `patience` is over or wake_waiters() was called.
   virtual Result<std::optional<Batch>> lease(std::uint32_t reports_max, std::uint64_t bytes_max,
                                              std::chrono::milliseconds patience) = 0;
   /// Makes every waiting lease() return now; for stopping.
@@ -150,7 +155,7 @@ class ReportQueue {
   virtual Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements) = 0;
   /// Settles by burying: kept apart with the reason, replayable.
   virtual Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) = 0;
-  /// Puts reports back; the whole device is due again after `delay`. The reason is shown to operators.
+  /// Puts reports back; the whole device is due again after `delay`, or after a restart. The reason is shown to operators.
   virtual Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
                                 const Error& reason) = 0;
   /// Puts back all that is unsettled, untouched and due at once; the attempt does not count.

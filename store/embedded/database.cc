@@ -9,7 +9,8 @@ namespace greengate::store {
 
 namespace {
 
-constexpr std::int64_t kApplicationId = 0x47724761;  // "GrGa": tells our files from other SQLite databases
+constexpr std::int64_t kApplicationId =
+    0x47724761;  // "GrGa": tells our files from other SQLite databases
 
 /// One step of the schema. A new version appends a step; old steps never change.
 constexpr std::array kMigrations = {
@@ -59,7 +60,8 @@ CREATE TABLE counters(agent TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT
 
 void configure_library() {
   static std::once_flag once;
-  // SQLite's allocation statistics sit behind one lock that reader threads and the writer would share.
+  // SQLite's allocation statistics sit behind one lock that reader threads and the writer would
+  // share.
   std::call_once(once, [] { sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); });
 }
 
@@ -70,30 +72,42 @@ int remember_wal_pages(void* pages, sqlite3*, const char*, int count) {
 
 }  // namespace
 
-Statement::~Statement() { sqlite3_finalize(raw_); }
+Statement::~Statement() {
+  sqlite3_finalize(raw_);
+}
 
-// Binding fails only for a parameter that is not in the statement, or for a body above SQLite's limit of 1 GB; step() then fails.
-void Statement::bind(int parameter, std::int64_t value) { sqlite3_bind_int64(raw_, parameter, value); }
+// Binding fails only for a parameter that is not in the statement, or for a body above SQLite's
+// limit of 1 GB; step() then fails.
+void Statement::bind(int parameter, std::int64_t value) {
+  sqlite3_bind_int64(raw_, parameter, value);
+}
 
 void Statement::bind_text(int parameter, std::string_view text) {
-  sqlite3_bind_text64(raw_, parameter, text.empty() ? "" : text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
+  sqlite3_bind_text64(raw_, parameter, text.empty() ? "" : text.data(), text.size(), SQLITE_STATIC,
+                      SQLITE_UTF8);
 }
 
 void Statement::bind_blob(int parameter, std::string_view bytes) {
-  sqlite3_bind_blob64(raw_, parameter, bytes.empty() ? "" : bytes.data(), bytes.size(), SQLITE_STATIC);
+  sqlite3_bind_blob64(raw_, parameter, bytes.empty() ? "" : bytes.data(), bytes.size(),
+                      SQLITE_STATIC);
 }
 
 void Statement::bind_column(int parameter, const Statement& source, int column) {
   sqlite3_bind_value(raw_, parameter, sqlite3_column_value(source.raw_, column));
 }
 
-int Statement::columns() const { return sqlite3_column_count(raw_); }
+int Statement::columns() const {
+  return sqlite3_column_count(raw_);
+}
 
 Step Statement::step() {
   switch (sqlite3_step(raw_)) {
-    case SQLITE_ROW: return Step::row;
-    case SQLITE_DONE: return Step::done;
-    default: return Step::failed;
+    case SQLITE_ROW:
+      return Step::row;
+    case SQLITE_DONE:
+      return Step::done;
+    default:
+      return Step::failed;
   }
 }
 
@@ -103,21 +117,27 @@ bool Statement::run() {
   return step_result != Step::failed;
 }
 
-void Statement::reset() { sqlite3_reset(raw_); }
+void Statement::reset() {
+  sqlite3_reset(raw_);
+}
 
-std::int64_t Statement::number(int column) const { return sqlite3_column_int64(raw_, column); }
+std::int64_t Statement::number(int column) const {
+  return sqlite3_column_int64(raw_, column);
+}
 
 std::string_view Statement::bytes(int column) const {
   const void* data = sqlite3_column_blob(raw_, column);
   const int size = sqlite3_column_bytes(raw_, column);
-  return data ? std::string_view(static_cast<const char*>(data), static_cast<std::size_t>(size)) : std::string_view();
+  return data ? std::string_view(static_cast<const char*>(data), static_cast<std::size_t>(size))
+              : std::string_view();
 }
 
 Result<Database> Database::open(const std::string& path, Use use, const DatabaseOptions& options) {
   configure_library();
   sqlite3* raw = nullptr;
   // A reader needs write access too: WAL readers mark their snapshot in the shared index.
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (use == Use::writing ? SQLITE_OPEN_CREATE : 0);
+  const int flags =
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (use == Use::writing ? SQLITE_OPEN_CREATE : 0);
   const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, options.vfs);
   Database database(raw);
   if (opened != SQLITE_OK) {
@@ -125,14 +145,16 @@ Result<Database> Database::open(const std::string& path, Use use, const Database
                 "cannot open " + path + ": " + (raw ? sqlite3_errmsg(raw) : "out of memory") + ".");
   }
   sqlite3_extended_result_codes(raw, 1);
-  sqlite3_busy_timeout(raw, 5'000);  // readers during a checkpoint that waits; never the writer, there is one
+  sqlite3_busy_timeout(
+      raw, 5'000);  // readers during a checkpoint that waits; never the writer, there is one
   const bool writing = use == Use::writing;
   std::string setup;
   // The page size only matters to a file that is still empty, and must come before its first page.
   if (writing) setup += "PRAGMA page_size = " + std::to_string(options.page_bytes) + ";";
   setup += "PRAGMA cache_size = -" +
            std::to_string((writing ? options.cache_bytes : options.reader_cache_bytes) >> 10) + ";";
-  // Overwriting deleted bodies with zeros would write every delivered report once more; secrets are sealed anyway.
+  // Overwriting deleted bodies with zeros would write every delivered report once more; secrets are
+  // sealed anyway.
   setup += "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
   if (writing) setup += "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
   if (auto set = database.execute(setup.c_str()); !set) return tl::unexpected(set.error());
@@ -141,12 +163,14 @@ Result<Database> Database::open(const std::string& path, Use use, const Database
   return database;
 }
 
-Database::~Database() { sqlite3_close_v2(raw_); }
+Database::~Database() {
+  sqlite3_close_v2(raw_);
+}
 
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
-  if (sqlite3_prepare_v3(raw_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr) !=
-      SQLITE_OK) {
+  if (sqlite3_prepare_v3(raw_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                         &statement, nullptr) != SQLITE_OK) {
     return tl::unexpected(error("preparing a statement"));
   }
   return Statement(statement);
@@ -163,17 +187,21 @@ Result<std::int64_t> Database::number(const char* sql, std::int64_t absent) {
   auto statement = prepare(sql);
   if (!statement) return pass(statement);
   switch (statement->step()) {
-    case Step::row: return statement->number(0);
-    case Step::done: return absent;
-    case Step::failed: break;
+    case Step::row:
+      return statement->number(0);
+    case Step::done:
+      return absent;
+    case Step::failed:
+      break;
   }
   return tl::unexpected(error("reading a number"));
 }
 
 Error Database::error(std::string_view doing) const {
-  return Error{Remedy::retry, damaged() ? kDamagedCode : "store.disk",
-               "The store's file failed while " + std::string(doing) + ": " + sqlite3_errmsg(raw_) + " (SQLite " +
-                   std::to_string(sqlite3_extended_errcode(raw_)) + ").",
+  return Error{Remedy::retry,
+               damaged() ? kDamagedCode : "store.disk",
+               "The store's file failed while " + std::string(doing) + ": " + sqlite3_errmsg(raw_) +
+                   " (SQLite " + std::to_string(sqlite3_extended_errcode(raw_)) + ").",
                {}};
 }
 
@@ -182,22 +210,29 @@ bool Database::damaged() const {
   return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
 }
 
-bool Database::device_failed() const { return (sqlite3_errcode(raw_) & 0xff) == SQLITE_IOERR; }
+bool Database::device_failed() const {
+  return (sqlite3_errcode(raw_) & 0xff) == SQLITE_IOERR;
+}
 
-bool Database::in_transaction() const { return sqlite3_get_autocommit(raw_) == 0; }
+bool Database::in_transaction() const {
+  return sqlite3_get_autocommit(raw_) == 0;
+}
 
 Result<void> Database::checkpoint(bool wait) {
   int in_log = 0;
   int moved = 0;
-  const int code = sqlite3_wal_checkpoint_v2(raw_, nullptr, wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
-                                             &in_log, &moved);
-  if (code != SQLITE_OK && code != SQLITE_BUSY) return tl::unexpected(error("moving the log into the file"));
+  const int code = sqlite3_wal_checkpoint_v2(
+      raw_, nullptr, wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, &in_log, &moved);
+  if (code != SQLITE_OK && code != SQLITE_BUSY)
+    return tl::unexpected(error("moving the log into the file"));
   // Moved as a whole, the log starts afresh with the next commit.
   if (in_log >= 0) *wal_pages_ = in_log == moved ? 0 : in_log;
   return {};
 }
 
-std::int64_t Database::changes() const { return sqlite3_changes64(raw_); }
+std::int64_t Database::changes() const {
+  return sqlite3_changes64(raw_);
+}
 
 Result<void> prepare_schema(Database& database) {
   auto tables = database.number("SELECT count(*) FROM sqlite_schema");
@@ -206,24 +241,27 @@ Result<void> prepare_schema(Database& database) {
   if (!application) return pass(application);
   if (*tables > 0 && *application != kApplicationId) {
     return fail(Remedy::reject, "store.open",
-                "The file is a SQLite database of another program; give store.directory a place of its own.");
+                "The file is a SQLite database of another program; give store.directory a place of "
+                "its own.");
   }
   auto version = database.number("PRAGMA user_version");
   if (!version) return pass(version);
   constexpr auto newest = static_cast<std::int64_t>(kMigrations.size());
   if (*version > newest) {
     return fail(Remedy::reject, "store.open",
-                "The file was written by a newer Greengate (schema " + std::to_string(*version) + ", this one knows " +
-                    std::to_string(newest) + "); start the newer one.");
+                "The file was written by a newer Greengate (schema " + std::to_string(*version) +
+                    ", this one knows " + std::to_string(newest) + "); start the newer one.");
   }
   for (std::int64_t next = *version; next < newest; ++next) {
-    const std::string step = "BEGIN IMMEDIATE;" + std::string(kMigrations[static_cast<std::size_t>(next)]) +
+    const std::string step = "BEGIN IMMEDIATE;" +
+                             std::string(kMigrations[static_cast<std::size_t>(next)]) +
                              "PRAGMA application_id = " + std::to_string(kApplicationId) +
                              "; PRAGMA user_version = " + std::to_string(next + 1) + "; COMMIT;";
     if (auto migrated = database.execute(step.c_str()); !migrated) {
       auto error = migrated.error();
       if (database.in_transaction()) {
-        if (auto undone = database.execute("ROLLBACK"); !undone) error.message += " " + undone.error().message;
+        if (auto undone = database.execute("ROLLBACK"); !undone)
+          error.message += " " + undone.error().message;
       }
       return tl::unexpected(std::move(error));
     }

@@ -15,7 +15,8 @@ namespace greengate::store {
 /// What running a statement came to.
 enum class Step : std::uint8_t { row, done, failed };
 
-/// A prepared statement. Bound texts and blobs are not copied: they must live until the next reset().
+/// A prepared statement. Bound texts and blobs are not copied: they must live until the next
+/// reset().
 ///
 /// Errors    step() says `failed`; Database::error() then has the reason.
 /// Threads   Those of its Database.
@@ -74,23 +75,26 @@ class ResetAtEnd {
 inline constexpr const char* kDamagedCode = "store.damaged";
 
 struct DatabaseOptions {
-  const char* vfs = nullptr;  ///< SQLite's name of the file system layer; tests put a failing one here.
-  std::uint32_t page_bytes = 8'192;        ///< Of a new file. Measured: ADR 0003.
-  std::uint32_t cache_bytes = 64u << 20;   ///< The writer's page cache.
+  const char* vfs =
+      nullptr;  ///< SQLite's name of the file system layer; tests put a failing one here.
+  std::uint32_t page_bytes = 8'192;       ///< Of a new file. Measured: ADR 0003.
+  std::uint32_t cache_bytes = 64u << 20;  ///< The writer's page cache.
   std::uint32_t reader_cache_bytes = 2u << 20;
 };
 
-/// One connection to the store's file, set up so that a commit is on disk when it returns (WAL, synchronous=FULL).
+/// One connection to the store's file, set up so that a commit is on disk when it returns (WAL,
+/// synchronous=FULL).
 ///
-/// Errors    store.disk; kDamagedCode when the file's own structure is damaged, or it never was a database. Who calls gives them its own name.
-/// Threads   One at a time.
-/// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
+/// Errors    store.disk; kDamagedCode when the file's own structure is damaged, or it never was a
+/// database. Who calls gives them its own name. Threads   One at a time. Source
+/// docs/adr/0003-the-stores-promise-and-sqlite.md
 class Database {
  public:
   enum class Use : std::uint8_t { writing, reading };
 
   static Result<Database> open(const std::string& path, Use use, const DatabaseOptions& options);
-  Database(Database&& other) noexcept : raw_(std::exchange(other.raw_, nullptr)), wal_pages_(std::move(other.wal_pages_)) {}
+  Database(Database&& other) noexcept
+      : raw_(std::exchange(other.raw_, nullptr)), wal_pages_(std::move(other.wal_pages_)) {}
   Database& operator=(Database&& other) noexcept {
     std::swap(raw_, other.raw_);
     std::swap(wal_pages_, other.wal_pages_);
@@ -114,7 +118,8 @@ class Database {
 
   /// Pages in the write-ahead log after the last commit.
   int wal_pages() const { return *wal_pages_; }
-  /// Moves what the log holds into the file as far as readers allow; `wait` waits for readers and starts the log afresh.
+  /// Moves what the log holds into the file as far as readers allow; `wait` waits for readers and
+  /// starts the log afresh.
   Result<void> checkpoint(bool wait);
 
   /// The number of rows the last statement changed.
@@ -123,12 +128,14 @@ class Database {
  private:
   explicit Database(sqlite3* raw) : raw_(raw), wal_pages_(std::make_unique<int>(0)) {}
   sqlite3* raw_ = nullptr;
-  std::unique_ptr<int> wal_pages_;  ///< On the heap: SQLite keeps a pointer to it while this object moves.
+  std::unique_ptr<int>
+      wal_pages_;  ///< On the heap: SQLite keeps a pointer to it while this object moves.
 };
 
 /// Brings an opened file to the newest schema, or says why it must not be touched.
 ///
-/// Errors    store.open (reject): the file is a database of something else, or of a newer Greengate.
+/// Errors    store.open (reject): the file is a database of something else, or of a newer
+/// Greengate.
 ///           store.disk, store.damaged (retry): it could not be read or written.
 Result<void> prepare_schema(Database& database);
 

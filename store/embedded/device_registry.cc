@@ -33,7 +33,8 @@ AgentId new_agent_id() {
 
 Error registry_error(const Error& failure) {
   const bool stopping = failure.remedy == Remedy::halt;
-  return Error{failure.remedy, stopping ? "registry.stopping" : "registry.disk", failure.message, failure.retry_after};
+  return Error{failure.remedy, stopping ? "registry.stopping" : "registry.disk", failure.message,
+               failure.retry_after};
 }
 
 Error unknown(const std::string& what) {
@@ -51,7 +52,8 @@ class EmbeddedDeviceRegistry::RegistryChange final : public Change {
  public:
   using Apply = std::function<Result<void>(Database&, std::optional<Error>& refused)>;
   using Finish = std::function<void(Result<void>)>;
-  RegistryChange(Apply apply, Finish finish) : apply_(std::move(apply)), finish_(std::move(finish)) {}
+  RegistryChange(Apply apply, Finish finish)
+      : apply_(std::move(apply)), finish_(std::move(finish)) {}
 
   Result<void> apply(Database& database) override {
     refused_.reset();
@@ -72,9 +74,11 @@ class EmbeddedDeviceRegistry::RegistryChange final : public Change {
 Result<void> EmbeddedDeviceRegistry::load(Database& database) {
   const std::pair<Statement*, const char*> wanted[] = {
       {&put_device_,
-       "INSERT OR REPLACE INTO devices VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"},
+       "INSERT OR REPLACE INTO devices VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+       "?13, ?14, ?15)"},
       {&put_seen_,
-       "UPDATE devices SET host_name = ?2, fqdn = ?3, operating_system = ?4, agent_version = ?5, last_seen = ?6 WHERE id = ?1"},
+       "UPDATE devices SET host_name = ?2, fqdn = ?3, operating_system = ?4, agent_version = ?5, "
+       "last_seen = ?6 WHERE id = ?1"},
       {&put_token_, "INSERT OR REPLACE INTO tokens VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"},
       {&drop_token_, "DELETE FROM tokens WHERE id = ?1"},
       {&put_counter_, "INSERT OR REPLACE INTO counters VALUES(?1, ?2, ?3)"},
@@ -133,13 +137,15 @@ Result<void> EmbeddedDeviceRegistry::load(Database& database) {
   auto counters = database.prepare("SELECT agent, name, value FROM counters");
   if (!counters) return pass(counters);
   while ((step = counters->step()) == Step::row) {
-    counters_.emplace(CounterKey(counters->text(0), counters->text(1)), counters->number_unsigned(2));
+    counters_.emplace(CounterKey(counters->text(0), counters->text(1)),
+                      counters->number_unsigned(2));
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the counters"));
   return {};
 }
 
-// ---- Answers from memory ----------------------------------------------------------------------------------------------------
+// ---- Answers from memory
+// ----------------------------------------------------------------------------------------------------
 
 std::optional<Device> EmbeddedDeviceRegistry::find(const AgentId& id) const {
   const std::shared_lock lock(mutex_);
@@ -180,8 +186,9 @@ std::vector<Token> EmbeddedDeviceRegistry::tokens() const {
   return tokens;
 }
 
-void EmbeddedDeviceRegistry::note_seen(const AgentId& id, WallTime at, const std::string& host_name, const std::string& fqdn,
-                                       const std::string& operating_system, const std::string& agent_version) {
+void EmbeddedDeviceRegistry::note_seen(const AgentId& id, WallTime at, const std::string& host_name,
+                                       const std::string& fqdn, const std::string& operating_system,
+                                       const std::string& agent_version) {
   const std::unique_lock lock(mutex_);
   const auto found = devices_.find(id.raw());
   if (found == devices_.end()) return;
@@ -194,12 +201,14 @@ void EmbeddedDeviceRegistry::note_seen(const AgentId& id, WallTime at, const std
   seen_unwritten_.insert(id.raw());
 }
 
-// ---- Changes ----------------------------------------------------------------------------------------------------------------
+// ---- Changes
+// ----------------------------------------------------------------------------------------------------------------
 
 void EmbeddedDeviceRegistry::enrol(EnrolRequest request, std::function<void(Result<Device>)> done) {
   auto outcome = std::make_shared<Device>();
   writer_->submit(std::make_unique<RegistryChange>(
-      [this, request = std::move(request), outcome](Database& database, std::optional<Error>& refused) -> Result<void> {
+      [this, request = std::move(request), outcome](Database& database,
+                                                    std::optional<Error>& refused) -> Result<void> {
         auto device = apply_enrol(database, request, refused);
         if (!device) return pass(device);
         *outcome = std::move(*device);
@@ -215,14 +224,18 @@ Result<Device> EmbeddedDeviceRegistry::apply_enrol(Database& database, const Enr
                                                    std::optional<Error>& refused) {
   auto known = current_by_key(request.key);
   if (known && known->state == DeviceState::revoked) {
-    refused = Error{Remedy::reject, "enrol.revoked", "This key was revoked; an operator can let it in again.", {}};
+    refused = Error{Remedy::reject,
+                    "enrol.revoked",
+                    "This key was revoked; an operator can let it in again.",
+                    {}};
     return Device{};
   }
   if (known && (known->state == DeviceState::active || request.token_hash.empty())) return *known;
   std::string token_id;
   if (known) {
     std::optional<Error> no_token;
-    if (auto spent = spend(database, request.token_hash, token_id, no_token); !spent) return pass(spent);
+    if (auto spent = spend(database, request.token_hash, token_id, no_token); !spent)
+      return pass(spent);
     if (no_token) return *known;  // it waits for an operator as before
     known->state = DeviceState::active;
     known->enrolled_by = "token " + token_id;
@@ -232,16 +245,23 @@ Result<Device> EmbeddedDeviceRegistry::apply_enrol(Database& database, const Enr
 
   const bool pending = request.token_hash.empty();
   if (current_count(false) >= settings_.devices_max) {
-    refused = Error{Remedy::reject, "enrol.devices_full",
-                    "There are " + std::to_string(settings_.devices_max) + " devices, the most that store.devices_max allows.", {}};
+    refused = Error{Remedy::reject,
+                    "enrol.devices_full",
+                    "There are " + std::to_string(settings_.devices_max) +
+                        " devices, the most that store.devices_max allows.",
+                    {}};
     return Device{};
   }
   if (pending && current_count(true) >= settings_.pending_max) {
-    refused = Error{Remedy::reject, "enrol.pending_full", "Too many devices wait for approval; approve or revoke some.", {}};
+    refused = Error{Remedy::reject,
+                    "enrol.pending_full",
+                    "Too many devices wait for approval; approve or revoke some.",
+                    {}};
     return Device{};
   }
   if (!pending) {
-    if (auto spent = spend(database, request.token_hash, token_id, refused); !spent) return pass(spent);
+    if (auto spent = spend(database, request.token_hash, token_id, refused); !spent)
+      return pass(spent);
     if (refused) return Device{};
   }
   Device device;
@@ -261,8 +281,8 @@ Result<Device> EmbeddedDeviceRegistry::apply_enrol(Database& database, const Enr
   return device;
 }
 
-Result<void> EmbeddedDeviceRegistry::spend(Database& database, const std::string& token_hash, std::string& token_id,
-                                           std::optional<Error>& refused) {
+Result<void> EmbeddedDeviceRegistry::spend(Database& database, const std::string& token_hash,
+                                           std::string& token_id, std::optional<Error>& refused) {
   auto token = current_token_by_hash(token_hash);
   const auto refuse = [&refused](const char* code, const char* message) -> Result<void> {
     refused = Error{Remedy::reject, code, message, {}};
@@ -270,8 +290,10 @@ Result<void> EmbeddedDeviceRegistry::spend(Database& database, const std::string
   };
   if (!token) return refuse("enrol.token_unknown", "No enrolment token matches.");
   if (token->revoked) return refuse("enrol.token_revoked", "The enrolment token was revoked.");
-  if (token->expires_at <= clock_.wall()) return refuse("enrol.token_expired", "The enrolment token has expired.");
-  if (token->uses >= token->uses_max) return refuse("enrol.token_spent", "The enrolment token has been used up.");
+  if (token->expires_at <= clock_.wall())
+    return refuse("enrol.token_expired", "The enrolment token has expired.");
+  if (token->uses >= token->uses_max)
+    return refuse("enrol.token_spent", "The enrolment token has been used up.");
   ++token->uses;
   token_id = token->id;
   return write_token(database, *token);
@@ -279,83 +301,100 @@ Result<void> EmbeddedDeviceRegistry::spend(Database& database, const std::string
 
 Result<Device> EmbeddedDeviceRegistry::set_state(const AgentId& id, DeviceState state) {
   Device changed;
-  auto done = submit_and_wait([this, &id, state, &changed](Database& database, std::optional<Error>& refused) -> Result<void> {
-    auto device = current(id);
-    if (!device) {
-      refused = unknown("device " + id.raw());
-      return {};
-    }
-    device->state = state;
-    changed = *device;
-    return write_device(database, *device);
-  });
+  auto done =
+      submit_and_wait([this, &id, state, &changed](Database& database,
+                                                   std::optional<Error>& refused) -> Result<void> {
+        auto device = current(id);
+        if (!device) {
+          refused = unknown("device " + id.raw());
+          return {};
+        }
+        device->state = state;
+        changed = *device;
+        return write_device(database, *device);
+      });
   if (!done) return pass(done);
   return changed;
 }
 
-Result<void> EmbeddedDeviceRegistry::set_site_identity(const AgentId& id, const SiteIdentity& identity) {
-  return submit_and_wait([this, &id, &identity](Database& database, std::optional<Error>& refused) -> Result<void> {
-    auto device = current(id);
-    if (!device) {
-      refused = unknown("device " + id.raw());
-      return {};
-    }
-    device->site = identity;
-    device->site.state_since = from_millis(to_millis(identity.state_since));
-    return write_device(database, *device);
-  });
+Result<void> EmbeddedDeviceRegistry::set_site_identity(const AgentId& id,
+                                                       const SiteIdentity& identity) {
+  return submit_and_wait(
+      [this, &id, &identity](Database& database, std::optional<Error>& refused) -> Result<void> {
+        auto device = current(id);
+        if (!device) {
+          refused = unknown("device " + id.raw());
+          return {};
+        }
+        device->site = identity;
+        device->site.state_since = from_millis(to_millis(identity.state_since));
+        return write_device(database, *device);
+      });
 }
 
 Result<void> EmbeddedDeviceRegistry::add_token(const Token& token) {
-  return submit_and_wait([this, &token](Database& database, std::optional<Error>& refused) -> Result<void> {
-    if (current_token(token.id) || current_token_by_hash(token.hash)) {
-      refused = Error{Remedy::reject, "registry.token_exists", "There is a token " + token.id + " already.", {}};
-      return {};
-    }
-    std::map<std::string, Token> all;
-    {
-      const std::shared_lock lock(mutex_);
-      all = tokens_;
-    }
-    for (const auto& [id, staged] : staged_tokens_) {
-      if (staged) all.insert_or_assign(id, *staged);
-      else all.erase(id);
-    }
-    if (all.size() >= settings_.tokens_max) {
-      // One that no longer lets anybody in makes room: the oldest of them.
-      const Token* oldest = nullptr;
-      for (const auto& [id, candidate] : all) {
-        if (has_ended(candidate, clock_.wall()) && (!oldest || candidate.created_at < oldest->created_at)) oldest = &candidate;
-      }
-      if (!oldest) {
-        refused = Error{Remedy::reject, "registry.tokens_full", "There are too many enrolment tokens; revoke some.", {}};
-        return {};
-      }
-      drop_token_.bind_text(1, oldest->id);
-      if (!drop_token_.run()) return tl::unexpected(database.error("dropping a token"));
-      staged_tokens_[oldest->id] = std::nullopt;
-    }
-    Token kept = token;
-    kept.note = cut(token.note);
-    kept.created_at = from_millis(to_millis(token.created_at));
-    kept.expires_at = from_millis(to_millis(token.expires_at));
-    return write_token(database, kept);
-  });
+  return submit_and_wait(
+      [this, &token](Database& database, std::optional<Error>& refused) -> Result<void> {
+        if (current_token(token.id) || current_token_by_hash(token.hash)) {
+          refused = Error{Remedy::reject,
+                          "registry.token_exists",
+                          "There is a token " + token.id + " already.",
+                          {}};
+          return {};
+        }
+        std::map<std::string, Token> all;
+        {
+          const std::shared_lock lock(mutex_);
+          all = tokens_;
+        }
+        for (const auto& [id, staged] : staged_tokens_) {
+          if (staged)
+            all.insert_or_assign(id, *staged);
+          else
+            all.erase(id);
+        }
+        if (all.size() >= settings_.tokens_max) {
+          // One that no longer lets anybody in makes room: the oldest of them.
+          const Token* oldest = nullptr;
+          for (const auto& [id, candidate] : all) {
+            if (has_ended(candidate, clock_.wall()) &&
+                (!oldest || candidate.created_at < oldest->created_at))
+              oldest = &candidate;
+          }
+          if (!oldest) {
+            refused = Error{Remedy::reject,
+                            "registry.tokens_full",
+                            "There are too many enrolment tokens; revoke some.",
+                            {}};
+            return {};
+          }
+          drop_token_.bind_text(1, oldest->id);
+          if (!drop_token_.run()) return tl::unexpected(database.error("dropping a token"));
+          staged_tokens_[oldest->id] = std::nullopt;
+        }
+        Token kept = token;
+        kept.note = cut(token.note);
+        kept.created_at = from_millis(to_millis(token.created_at));
+        kept.expires_at = from_millis(to_millis(token.expires_at));
+        return write_token(database, kept);
+      });
 }
 
 Result<void> EmbeddedDeviceRegistry::revoke_token(const std::string& token_id) {
-  return submit_and_wait([this, &token_id](Database& database, std::optional<Error>& refused) -> Result<void> {
-    auto token = current_token(token_id);
-    if (!token) {
-      refused = unknown("token " + token_id);
-      return {};
-    }
-    token->revoked = true;
-    return write_token(database, *token);
-  });
+  return submit_and_wait(
+      [this, &token_id](Database& database, std::optional<Error>& refused) -> Result<void> {
+        auto token = current_token(token_id);
+        if (!token) {
+          refused = unknown("token " + token_id);
+          return {};
+        }
+        token->revoked = true;
+        return write_token(database, *token);
+      });
 }
 
-Result<void> EmbeddedDeviceRegistry::submit_and_wait(std::function<Result<void>(Database&, std::optional<Error>&)> apply) {
+Result<void> EmbeddedDeviceRegistry::submit_and_wait(
+    std::function<Result<void>(Database&, std::optional<Error>&)> apply) {
   std::mutex mutex;
   std::condition_variable there;
   std::optional<Result<void>> answer;
@@ -405,7 +444,8 @@ Result<void> EmbeddedDeviceRegistry::write_token(Database& database, const Token
   return {};
 }
 
-Result<void> EmbeddedDeviceRegistry::write_counter(Database& database, const AgentId& id, const CounterValue& counter) {
+Result<void> EmbeddedDeviceRegistry::write_counter(Database& database, const AgentId& id,
+                                                   const CounterValue& counter) {
   put_counter_.bind_text(1, id.raw());
   put_counter_.bind_text(2, counter.name);
   put_counter_.bind_unsigned(3, counter.value);
@@ -437,7 +477,8 @@ void EmbeddedDeviceRegistry::write_seen(bool now_at_all) {
           put_seen_.bind_text(4, device->operating_system);
           put_seen_.bind_text(5, device->agent_version);
           put_seen_.bind(6, to_millis(device->last_seen));
-          if (!put_seen_.run()) return tl::unexpected(database.error("writing when a device was seen"));
+          if (!put_seen_.run())
+            return tl::unexpected(database.error("writing when a device was seen"));
         }
         return {};
       },
@@ -448,21 +489,25 @@ void EmbeddedDeviceRegistry::write_seen(bool now_at_all) {
       }));
 }
 
-// ---- What the open transaction has ------------------------------------------------------------------------------------------
+// ---- What the open transaction has
+// ------------------------------------------------------------------------------------------
 
 std::optional<Device> EmbeddedDeviceRegistry::current(const AgentId& id) const {
-  if (const auto staged = staged_devices_.find(id.raw()); staged != staged_devices_.end()) return staged->second;
+  if (const auto staged = staged_devices_.find(id.raw()); staged != staged_devices_.end())
+    return staged->second;
   return find(id);
 }
 
 std::optional<Device> EmbeddedDeviceRegistry::current_by_key(const AgentKey& key) const {
-  if (const auto id = staged_keys_.find(key.raw()); id != staged_keys_.end()) return current(AgentId(id->second));
+  if (const auto id = staged_keys_.find(key.raw()); id != staged_keys_.end())
+    return current(AgentId(id->second));
   auto known = find_by_key(key);
   return known ? current(known->id) : std::nullopt;
 }
 
 std::optional<Token> EmbeddedDeviceRegistry::current_token(const std::string& id) const {
-  if (const auto staged = staged_tokens_.find(id); staged != staged_tokens_.end()) return staged->second;
+  if (const auto staged = staged_tokens_.find(id); staged != staged_tokens_.end())
+    return staged->second;
   const std::shared_lock lock(mutex_);
   const auto found = tokens_.find(id);
   return found == tokens_.end() ? std::nullopt : std::optional(found->second);
@@ -487,7 +532,8 @@ std::size_t EmbeddedDeviceRegistry::current_count(bool only_pending) const {
   std::size_t count = only_pending ? pending_ : devices_.size();
   for (const auto& [id, staged] : staged_devices_) {
     const auto committed = devices_.find(id);
-    const bool counted = committed != devices_.end() && (!only_pending || committed->second.state == DeviceState::pending);
+    const bool counted = committed != devices_.end() &&
+                         (!only_pending || committed->second.state == DeviceState::pending);
     const bool counts = !only_pending || staged.state == DeviceState::pending;
     if (counts && !counted) ++count;
     if (counted && !counts) --count;
@@ -514,7 +560,8 @@ void EmbeddedDeviceRegistry::committed() {
     if (device.state == DeviceState::pending) ++pending_;
   }
   for (auto& [id, staged] : staged_tokens_) {
-    if (const auto old = tokens_.find(id); old != tokens_.end()) token_ids_by_hash_.erase(old->second.hash);
+    if (const auto old = tokens_.find(id); old != tokens_.end())
+      token_ids_by_hash_.erase(old->second.hash);
     if (!staged) {
       tokens_.erase(id);
       continue;

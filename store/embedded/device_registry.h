@@ -26,11 +26,13 @@ struct RegistrySettings {
 
 /// The device registry in the store's one file, and whole in memory.
 ///
-/// How       Changes judge against memory plus what the open transaction stages; commit publishes, rollback drops.
-/// Threads   As DeviceRegistry says. write_counter() and the Ledger's methods: the writer's thread.
+/// How       Changes judge against memory plus what the open transaction stages; commit publishes,
+/// rollback drops. Threads   As DeviceRegistry says. write_counter() and the Ledger's methods: the
+/// writer's thread.
 class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
  public:
-  EmbeddedDeviceRegistry(RegistrySettings settings, const Clock& clock) : settings_(settings), clock_(clock) {}
+  EmbeddedDeviceRegistry(RegistrySettings settings, const Clock& clock)
+      : settings_(settings), clock_(clock) {}
 
   /// Prepares statements on the writer's connection and reads everything. Before attach().
   Result<void> load(Database& database);
@@ -43,8 +45,9 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   void enrol(EnrolRequest request, std::function<void(Result<Device>)> done) override;
   Result<Device> set_state(const AgentId& id, DeviceState state) override;
   Result<void> set_site_identity(const AgentId& id, const SiteIdentity& identity) override;
-  void note_seen(const AgentId& id, WallTime at, const std::string& host_name, const std::string& fqdn,
-                 const std::string& operating_system, const std::string& agent_version) override;
+  void note_seen(const AgentId& id, WallTime at, const std::string& host_name,
+                 const std::string& fqdn, const std::string& operating_system,
+                 const std::string& agent_version) override;
   std::uint64_t counter(const AgentId& id, const std::string& name) const override;
   Result<void> add_token(const Token& token) override;
   Result<void> revoke_token(const std::string& token_id) override;
@@ -69,8 +72,10 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   std::optional<Token> current_token(const std::string& id) const;
   std::optional<Token> current_token_by_hash(const std::string& hash) const;
   std::size_t current_count(bool only_pending) const;
-  Result<Device> apply_enrol(Database& database, const EnrolRequest& request, std::optional<Error>& refused);
-  Result<void> spend(Database& database, const std::string& token_hash, std::string& token_id, std::optional<Error>& refused);
+  Result<Device> apply_enrol(Database& database, const EnrolRequest& request,
+                             std::optional<Error>& refused);
+  Result<void> spend(Database& database, const std::string& token_hash, std::string& token_id,
+                     std::optional<Error>& refused);
   Result<void> write_device(Database& database, const Device& device);
   Result<void> write_token(Database& database, const Token& token);
   Result<void> submit_and_wait(std::function<Result<void>(Database&, std::optional<Error>&)> apply);
@@ -81,20 +86,21 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
 
   // The writer's thread only.
   Statement put_device_, put_seen_, put_token_, drop_token_, put_counter_;
-  std::unordered_map<std::string, Device> staged_devices_;          ///< By id.
-  std::unordered_map<std::string, std::string> staged_keys_;        ///< Key to id, of new devices.
-  std::map<std::string, std::optional<Token>> staged_tokens_;       ///< By id; nothing: dropped.
+  std::unordered_map<std::string, Device> staged_devices_;     ///< By id.
+  std::unordered_map<std::string, std::string> staged_keys_;   ///< Key to id, of new devices.
+  std::map<std::string, std::optional<Token>> staged_tokens_;  ///< By id; nothing: dropped.
   std::map<CounterKey, std::uint64_t> staged_counters_;
   std::optional<SteadyTime> seen_written_;
 
-  mutable std::shared_mutex mutex_;  ///< Guards the members below.
+  mutable std::shared_mutex mutex_;                  ///< Guards the members below.
   std::unordered_map<std::string, Device> devices_;  ///< By id.
   std::unordered_map<std::string, std::string> ids_by_key_;
   std::size_t pending_ = 0;
   std::map<std::string, Token> tokens_;  ///< By id.
   std::unordered_map<std::string, std::string> token_ids_by_hash_;
   std::map<CounterKey, std::uint64_t> counters_;
-  std::unordered_set<std::string> seen_unwritten_;  ///< Devices whose note_seen() is only in memory.
+  std::unordered_set<std::string>
+      seen_unwritten_;  ///< Devices whose note_seen() is only in memory.
 };
 
 }  // namespace greengate::store

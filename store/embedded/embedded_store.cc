@@ -44,7 +44,8 @@ class Descriptor {
 };
 
 tl::unexpected<Error> cannot(const std::string& what, const std::string& path) {
-  return fail(Remedy::retry, "store.open", "cannot " + what + " " + path + ": " + std::strerror(errno) + ".");
+  return fail(Remedy::retry, "store.open",
+              "cannot " + what + " " + path + ": " + std::strerror(errno) + ".");
 }
 
 /// Two processes on one file would each believe their own memory.
@@ -54,7 +55,8 @@ Result<Descriptor> lock_directory(const std::string& directory) {
   if (lock.get() < 0) return cannot("open", path);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return cannot("lock", path);
-    return fail(Remedy::retry, "store.open", "The store in " + directory + " is in use by another process.");
+    return fail(Remedy::retry, "store.open",
+                "The store in " + directory + " is in use by another process.");
   }
   return lock;
 }
@@ -65,7 +67,9 @@ Result<void> sync_directory(const std::string& directory) {
   return {};
 }
 
-bool says_damaged(const Error& error) { return std::string_view(error.code) == kDamagedCode; }
+bool says_damaged(const Error& error) {
+  return std::string_view(error.code) == kDamagedCode;
+}
 
 Error as_open_error(Error error) {
   error.code = "store.open";
@@ -83,10 +87,12 @@ std::string time_suffix(WallTime now) {
 
 class EmbeddedStore final : public Store {
  public:
-  EmbeddedStore(const StoreConfig& config, const EmbeddedOptions& options, const Clock& clock, Metrics& metrics)
+  EmbeddedStore(const StoreConfig& config, const EmbeddedOptions& options, const Clock& clock,
+                Metrics& metrics)
       : options_(options),
         directory_(config.directory),
         path_(config.directory + "/greengate.db"),
+        rebuilt_(path_ + ".rebuilt"),
         clock_(clock),
         probe_(metrics),
         readers_(path_, options.database, options.readers_max),
@@ -98,25 +104,22 @@ class EmbeddedStore final : public Store {
     std::error_code problem;
     std::filesystem::create_directories(directory_, problem);
     if (problem) {
-      return fail(Remedy::retry, "store.open", "cannot make the directory " + directory_ + ": " + problem.message() + ".");
+      return fail(Remedy::retry, "store.open",
+                  "cannot make the directory " + directory_ + ": " + problem.message() + ".");
     }
     auto lock = lock_directory(directory_);
     if (!lock) return pass(lock);
     lock_ = std::move(*lock);
+    if (auto finished = finish_rebuilding(); !finished) return finished;
 
     auto loaded = load();
     if (!loaded && damaged_) {
       log.error("store file damaged", kv("path", path_), kv("reason", loaded.error().message));
-      auto aside = set_aside();
-      if (!aside) return pass(aside);
       probe_.damaged_files.add();
-      loaded = load();
-      if (loaded) salvage_from_ = *aside;
+      loaded = rebuild();
+      if (loaded) loaded = load();
     }
     if (!loaded) return tl::unexpected(as_open_error(loaded.error()));
-    if (!salvage_from_.empty()) {
-      if (auto saved = salvage(); !saved) return tl::unexpected(as_open_error(saved.error()));
-    }
     start_writer();
     return {};
   }
@@ -131,7 +134,8 @@ class EmbeddedStore final : public Store {
   void drain(SteadyTime until) override {
     queue_->refuse_new();
     registry_->write_seen(true);
-    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(until - clock_.steady());
+    const auto patience =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - clock_.steady());
     if (!writer_->wait_idle(std::max(patience, std::chrono::milliseconds(0)))) {
       log.warn("store not idle at the end of draining");
     }
@@ -149,19 +153,18 @@ class EmbeddedStore final : public Store {
   DeviceRegistry& devices() override { return *registry_; }
 
  private:
-  /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why it failed.
+  /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why
+  /// it failed.
   Result<void> load() {
     damaged_ = false;
     queue_.reset();
     registry_.reset();
     database_.reset();
-    // Made here so that the reports of a fleet are nobody else's to read; SQLite's side files follow its mode.
-    const Descriptor made(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (made.get() < 0) return cannot("open", path_);
-    if (auto synced = sync_directory(directory_); !synced) return synced;
+    if (auto made = make_private(path_); !made) return made;
     struct stat facts {};
-    if (fstat(made.get(), &facts) != 0) return cannot("look at", path_);
-    if (facts.st_size > 0 && facts.st_size < 512) {  // not even a header: SQLite would take it for a new file
+    if (stat(path_.c_str(), &facts) != 0) return cannot("look at", path_);
+    if (facts.st_size > 0 &&
+        facts.st_size < 512) {  // not even a header: SQLite would take it for a new file
       damaged_ = true;
       return fail(Remedy::retry, "store.open", path_ + " is shorter than any database.");
     }
@@ -187,27 +190,70 @@ class EmbeddedStore final : public Store {
       queue.lease_time = config_.lease_time;
       queue.history_per_device = config_.history_per_device;
       queue.buried_bytes_max = queue.bytes_max / 8;
+      queue.pending_bytes_max = options_.pending_bytes_max;
       queue.free_bytes = options_.free_bytes ? options_.free_bytes : [directory = directory_] {
         struct statvfs room {};
         // Unknown is not full: should the disk be, the write says so.
         if (statvfs(directory.c_str(), &room) != 0) return ~std::uint64_t{0};
         return static_cast<std::uint64_t>(room.f_bavail) * room.f_frsize;
       };
-      queue_ = std::make_unique<EmbeddedReportQueue>(std::move(queue), *registry_, readers_, clock_, probe_);
+      queue_ = std::make_unique<EmbeddedReportQueue>(std::move(queue), *registry_, readers_, clock_,
+                                                     probe_);
       ready = queue_->load(*database_);
     }
     if (!ready) damaged_ = says_damaged(ready.error());
     return ready;
   }
 
-  Result<std::string> set_aside() {
+  /// Saves what can be read into a new file, complete and synced, before the two change places: a
+  /// crash on the way costs only time.
+  Result<void> rebuild() {
     queue_.reset();
     registry_.reset();
     database_.reset();
+    if (auto made = make_private(rebuilt_); !made) return made;
+    Salvaged saved;
+    {
+      auto target = Database::open(rebuilt_, Database::Use::writing, options_.database);
+      if (!target) return pass(target);
+      if (auto ready = prepare_schema(*target); !ready) return ready;
+      auto salvaged = salvage_rows(path_, *target, options_.database);
+      if (!salvaged) return pass(salvaged);
+      saved = *salvaged;
+    }
+    if (std::filesystem::exists(
+            rebuilt_ + "-wal")) {  // closing moves the log into the file, unless the disk refuses
+      return fail(Remedy::retry, "store.open", "The rebuilt file could not be completed.");
+    }
+    auto aside = set_aside();
+    if (!aside) return pass(aside);
+    if (auto finished = finish_rebuilding(); !finished) return finished;
+    log.error("store began anew", kv("damaged_file", *aside), kv("salvaged_rows", saved.rows),
+              kv("tables_cut_short", saved.tables_cut_short));
+    return {};
+  }
+
+  /// A rebuilt file is whole once the damaged one has left its place; before that it is an attempt
+  /// that was cut off.
+  Result<void> finish_rebuilding() {
+    if (!std::filesystem::exists(rebuilt_)) return {};
+    if (!std::filesystem::exists(path_)) {
+      if (std::rename(rebuilt_.c_str(), path_.c_str()) != 0) return cannot("rename", rebuilt_);
+    } else {
+      for (const char* part : {"", "-wal", "-shm"}) {
+        if (unlink((rebuilt_ + part).c_str()) != 0 && errno != ENOENT)
+          return cannot("remove", rebuilt_ + part);
+      }
+    }
+    return sync_directory(directory_);
+  }
+
+  Result<std::string> set_aside() {
     const std::string suffix = ".damaged-" + time_suffix(clock_.wall());
     std::string aside = path_ + suffix;
     // Never over an older one: two may be damaged within a second.
-    for (int n = 2; std::filesystem::exists(aside); ++n) aside = path_ + suffix + "-" + std::to_string(n);
+    for (int n = 2; std::filesystem::exists(aside); ++n)
+      aside = path_ + suffix + "-" + std::to_string(n);
     if (std::rename(path_.c_str(), aside.c_str()) != 0) return cannot("rename", path_);
     for (const char* side : {"-wal", "-shm"}) {
       if (std::rename((path_ + side).c_str(), (aside + side).c_str()) != 0 && errno != ENOENT) {
@@ -215,20 +261,22 @@ class EmbeddedStore final : public Store {
       }
     }
     if (auto synced = sync_directory(directory_); !synced) return pass(synced);
-    log.error("store file set aside", kv("path", aside));
     return aside;
   }
 
-  Result<void> salvage() {
-    const Salvaged saved = salvage_rows(salvage_from_, *database_, options_.database);
-    log.error("store began anew", kv("salvaged_rows", saved.rows), kv("lost_tables", saved.tables_cut_short));
-    return load();
+  /// Made here so that the reports of a fleet are nobody else's to read; SQLite's side files follow
+  /// its mode.
+  Result<void> make_private(const std::string& path) {
+    const Descriptor made(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (made.get() < 0) return cannot("open", path);
+    return sync_directory(directory_);
   }
 
   void start_writer() {
     auto page_bytes = database_->number("PRAGMA page_size", options_.database.page_bytes);
     writer_ = std::make_unique<Writer>(
-        std::move(*database_), static_cast<std::uint32_t>(page_bytes ? *page_bytes : options_.database.page_bytes),
+        std::move(*database_),
+        static_cast<std::uint32_t>(page_bytes ? *page_bytes : options_.database.page_bytes),
         options_.writer, std::vector<Ledger*>{queue_.get(), registry_.get()}, clock_, probe_);
     database_.reset();
     queue_->attach(*writer_);
@@ -241,13 +289,12 @@ class EmbeddedStore final : public Store {
   }
 
   const EmbeddedOptions options_;
-  const std::string directory_, path_;
+  const std::string directory_, path_, rebuilt_;
   const Clock& clock_;
   StoreProbe probe_;
   Descriptor lock_;
   bool damaged_ = false;
   bool stopped_ = false;
-  std::string salvage_from_;
   Readers readers_;
   const StoreConfig config_;
   std::unique_ptr<Database> database_;  ///< Until the writer has it.
@@ -258,7 +305,8 @@ class EmbeddedStore final : public Store {
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> open_embedded(const StoreConfig& config, const EmbeddedOptions& options, const Clock& clock,
+Result<std::unique_ptr<Store>> open_embedded(const StoreConfig& config,
+                                             const EmbeddedOptions& options, const Clock& clock,
                                              Metrics& metrics) {
   auto store = std::make_unique<EmbeddedStore>(config, options, clock, metrics);
   if (auto opened = store->open_files(); !opened) return pass(opened);

@@ -8,7 +8,8 @@
 
 namespace greengate::store {
 
-/// The store's numbers. Handles are asked for once; see docs/reference/metrics.md for what they mean.
+/// The store's numbers. Handles are asked for once; see docs/reference/metrics.md for what they
+/// mean.
 struct StoreProbe {
   explicit StoreProbe(Metrics& metrics);
 

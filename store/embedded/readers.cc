@@ -39,7 +39,8 @@ Result<std::unique_ptr<Reader>> Readers::open() const {
       {&reader->begin, "BEGIN"},
       {&reader->commit, "COMMIT"},
       {&reader->report,
-       "SELECT incarnation, sequence, lane, kind, collected_at, kept_at, ttl_s, checksum, body FROM reports WHERE id = ?1"},
+       "SELECT incarnation, sequence, lane, kind, collected_at, kept_at, ttl_s, checksum, body "
+       "FROM reports WHERE id = ?1"},
       {&reader->progress, "SELECT attempts, note, code, message FROM progress WHERE id = ?1"},
   };
   for (const auto& [statement, sql] : wanted) {

@@ -17,7 +17,8 @@ struct Reader {
   Statement begin, commit, report, progress;
 };
 
-/// A few reading connections, lent to whoever needs one. Readers see the last commit and never wait for the writer.
+/// A few reading connections, lent to whoever needs one. Readers see the last commit and never wait
+/// for the writer.
 ///
 /// Limits    connections_max; who comes then waits until one is given back.
 /// Threads   Any.
@@ -30,7 +31,8 @@ class Readers {
   /// Gives its reader back when it ends.
   class Loan {
    public:
-    Loan(Readers& owner, std::unique_ptr<Reader> reader) : owner_(&owner), reader_(std::move(reader)) {}
+    Loan(Readers& owner, std::unique_ptr<Reader> reader)
+        : owner_(&owner), reader_(std::move(reader)) {}
     Loan(Loan&&) noexcept = default;
     Loan& operator=(Loan&&) = delete;
     ~Loan() {

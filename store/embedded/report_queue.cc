@@ -16,14 +16,15 @@ namespace {
 const Log log("store");
 
 constexpr std::uint64_t kIdsReserved = 1'000'000;
-constexpr std::size_t kSweepAgents = 2'000;     // a second's share of the search for expired reports …
+constexpr std::size_t kSweepAgents = 2'000;  // a second's share of the search for expired reports …
 constexpr std::size_t kSweepReports = 200'000;  // … so that the writer never stands still for it
 constexpr std::int64_t kTrimBuriedRows = 1'000;
 constexpr std::size_t kSequenceBytes = 3 * sizeof(std::uint64_t);
 
-/// CRC-32 over the report's name and facts, then its body: a row that swapped bodies is damaged too.
-std::uint32_t checksum(const AgentId& agent, std::uint64_t incarnation, std::uint64_t sequence, std::uint32_t lane,
-                       std::uint32_t kind, std::string_view body) {
+/// CRC-32 over the report's name and facts, then its body: a row that swapped bodies is damaged
+/// too.
+std::uint32_t checksum(const AgentId& agent, std::uint64_t incarnation, std::uint64_t sequence,
+                       std::uint32_t lane, std::uint32_t kind, std::string_view body) {
   struct {
     std::uint64_t incarnation, sequence;
     std::uint32_t lane, kind;
@@ -35,13 +36,17 @@ std::uint32_t checksum(const AgentId& agent, std::uint64_t incarnation, std::uin
 }
 
 Error lease_lost() {
-  return Error{Remedy::reject, "queue.lease_lost", "The lease has ended; somebody else has these reports now.", {}};
+  return Error{Remedy::reject,
+               "queue.lease_lost",
+               "The lease has ended; somebody else has these reports now.",
+               {}};
 }
 
 /// What the file's failure means to callers of the queue.
 Error queue_error(const Error& failure) {
   const bool stopping = failure.remedy == Remedy::halt;
-  return Error{failure.remedy, stopping ? "queue.stopping" : "queue.disk", failure.message, failure.retry_after};
+  return Error{failure.remedy, stopping ? "queue.stopping" : "queue.disk", failure.message,
+               failure.retry_after};
 }
 
 }  // namespace
@@ -64,11 +69,13 @@ struct EmbeddedReportQueue::Reply {
   }
 };
 
-// ---- Changes: what the writer's thread is asked to do ------------------------------------------------------------------------
+// ---- Changes: what the writer's thread is asked to do
+// ------------------------------------------------------------------------
 
 class EmbeddedReportQueue::KeepChange final : public Change {
  public:
-  KeepChange(EmbeddedReportQueue& queue, std::vector<NewReport> batch, std::size_t bytes, KeepDone done)
+  KeepChange(EmbeddedReportQueue& queue, std::vector<NewReport> batch, std::size_t bytes,
+             KeepDone done)
       : queue_(queue), batch_(std::move(batch)), bytes_(bytes), done_(std::move(done)) {}
   KeepChange(EmbeddedReportQueue& queue, Error refused, KeepDone done)
       : queue_(queue), refused_(std::move(refused)), done_(std::move(done)) {}
@@ -103,11 +110,16 @@ class EmbeddedReportQueue::KeepChange final : public Change {
   std::vector<std::uint64_t> ids_;
 };
 
-/// A change to some of a lease's reports: while it is on its way they belong to it, and the lease does not expire.
+/// A change to some of a lease's reports: while it is on its way they belong to it, and the lease
+/// does not expire.
 class EmbeddedReportQueue::LeaseChange : public Change {
  public:
   LeaseChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids)
-      : queue_(queue), lease_(lease), ids_(std::move(ids)), sorted_(ids_), reply_(std::make_shared<Reply>()) {
+      : queue_(queue),
+        lease_(lease),
+        ids_(std::move(ids)),
+        sorted_(ids_),
+        reply_(std::make_shared<Reply>()) {
     std::sort(sorted_.begin(), sorted_.end());
   }
 
@@ -137,7 +149,9 @@ class EmbeddedReportQueue::LeaseChange : public Change {
   /// Committed; `held_` are still in the lease. With the queue's mutex.
   virtual void publish(Lease& lease, SteadyTime now) = 0;
 
-  bool ours(const Held& held) const { return std::binary_search(sorted_.begin(), sorted_.end(), held.entry.id); }
+  bool ours(const Held& held) const {
+    return std::binary_search(sorted_.begin(), sorted_.end(), held.entry.id);
+  }
 
   EmbeddedReportQueue& queue_;
   const LeaseId lease_;
@@ -196,8 +210,8 @@ class EmbeddedReportQueue::LeaseChange : public Change {
 
 class EmbeddedReportQueue::SettleChange final : public LeaseChange {
  public:
-  SettleChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids, std::vector<Settlement> settlements,
-               std::string code, std::string message)
+  SettleChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids,
+               std::vector<Settlement> settlements, std::string code, std::string message)
       : LeaseChange(queue, lease, std::move(ids)),
         settlements_(std::move(settlements)),
         code_(std::move(code)),
@@ -207,11 +221,14 @@ class EmbeddedReportQueue::SettleChange final : public LeaseChange {
   Result<void> write(Database& database) override {
     for (std::size_t i = 0; i < held_.size(); ++i) {
       const Held& held = held_[i];
-      const Ending ending{held.entry.id,    held.incarnation,   held.sequence, held.entry.lane,       held.kind,
-                          held.entry.bytes, held.collected_at,  held.entry.kept_at, held.attempts, held.entry.progress != 0};
+      const Ending ending{held.entry.id,           held.incarnation,   held.sequence,
+                          held.entry.lane,         held.kind,          held.entry.bytes,
+                          held.collected_at,       held.entry.kept_at, held.attempts,
+                          held.entry.progress != 0};
       const bool buried = settlements_[i].outcome == Outcome::buried;
-      auto written = queue_.write_ending(database, *agent_, ending, settlements_[i].outcome, buried ? code_ : std::string_view(),
-                                         buried ? message_ : std::string_view(), settlements_[i].tracking);
+      auto written = queue_.write_ending(
+          database, *agent_, ending, settlements_[i].outcome, buried ? code_ : std::string_view(),
+          buried ? message_ : std::string_view(), settlements_[i].tracking);
       if (!written) return written;
     }
     return {};
@@ -231,9 +248,12 @@ class EmbeddedReportQueue::SettleChange final : public LeaseChange {
 
 class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
  public:
-  PostponeChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids, std::chrono::milliseconds delay,
-                 const Error& reason)
-      : LeaseChange(queue, lease, std::move(ids)), delay_(delay), code_(reason.code), message_(reason.message) {}
+  PostponeChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids,
+                 std::chrono::milliseconds delay, const Error& reason)
+      : LeaseChange(queue, lease, std::move(ids)),
+        delay_(delay),
+        code_(reason.code),
+        message_(reason.message) {}
 
  private:
   Result<void> write(Database& database) override {
@@ -265,9 +285,11 @@ class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
 
 class EmbeddedReportQueue::PinChange final : public LeaseChange {
  public:
-  PinChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids, std::string note,
-            std::vector<CounterValue> counters)
-      : LeaseChange(queue, lease, std::move(ids)), note_(std::move(note)), counters_(std::move(counters)) {}
+  PinChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids,
+            std::string note, std::vector<CounterValue> counters)
+      : LeaseChange(queue, lease, std::move(ids)),
+        note_(std::move(note)),
+        counters_(std::move(counters)) {}
 
  private:
   Result<void> write(Database& database) override {
@@ -280,7 +302,8 @@ class EmbeddedReportQueue::PinChange final : public LeaseChange {
       if (!pin.run()) return tl::unexpected(database.error("pinning a report"));
     }
     for (const CounterValue& counter : counters_) {
-      if (auto written = queue_.registry_.write_counter(database, agent_->id, counter); !written) return written;
+      if (auto written = queue_.registry_.write_counter(database, agent_->id, counter); !written)
+        return written;
     }
     return {};
   }
@@ -297,7 +320,8 @@ class EmbeddedReportQueue::PinChange final : public LeaseChange {
   std::uint64_t group_ = 0;
 };
 
-/// Takes out reports that nobody will deliver: expired ones, and those whose bytes are no longer theirs.
+/// Takes out reports that nobody will deliver: expired ones, and those whose bytes are no longer
+/// theirs.
 class EmbeddedReportQueue::RemoveChange final : public Change {
  public:
   RemoveChange(EmbeddedReportQueue& queue, Agent& agent, std::vector<Waiting> entries, bool damaged)
@@ -311,11 +335,14 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
       if (damaged_) {
         queue_.move_damaged_.bind_unsigned(1, entry.id);
         queue_.move_damaged_.bind(2, to_millis(queue_.clock_.wall()));
-        if (!queue_.move_damaged_.run()) return tl::unexpected(database.error("setting a damaged record aside"));
+        if (!queue_.move_damaged_.run())
+          return tl::unexpected(database.error("setting a damaged record aside"));
       }
-      auto written = damaged_ ? queue_.write_ending(database, agent_, **ending, Outcome::buried, kDamagedCode,
-                                                    "The record's bytes no longer match its checksum.", {}, true)
-                              : queue_.write_ending(database, agent_, **ending, Outcome::expired, {}, {}, {});
+      auto written =
+          damaged_
+              ? queue_.write_ending(database, agent_, **ending, Outcome::buried, kDamagedCode,
+                                    "The record's bytes no longer match its checksum.", {}, true)
+              : queue_.write_ending(database, agent_, **ending, Outcome::expired, {}, {}, {});
       if (!written) return written;
     }
     return {};
@@ -333,7 +360,8 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
         return;
       }
       if (damaged_) {
-        // Even if the file could not be changed: the record stays where it is and is met again after a restart.
+        // Even if the file could not be changed: the record stays where it is and is met again
+        // after a restart.
         queue_.totals_.waiting -= count;
         queue_.totals_.waiting_bytes -= bytes;
         queue_.totals_.damaged += count;
@@ -358,7 +386,8 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
 /// Keeps dead letters within their bound: the oldest go.
 class EmbeddedReportQueue::TrimBuriedChange final : public Change {
  public:
-  TrimBuriedChange(EmbeddedReportQueue& queue, std::uint64_t bytes_over) : queue_(queue), bytes_over_(bytes_over) {}
+  TrimBuriedChange(EmbeddedReportQueue& queue, std::uint64_t bytes_over)
+      : queue_(queue), bytes_over_(bytes_over) {}
 
   Result<void> apply(Database& database) override {
     bytes_ = 0;
@@ -372,7 +401,8 @@ class EmbeddedReportQueue::TrimBuriedChange final : public Change {
         ids.push_back(oldest.number_unsigned(0));
         bytes_ += oldest.number_unsigned(1) + kRowBytes;
       }
-      if (step == Step::failed) return tl::unexpected(database.error("reading the oldest dead letters"));
+      if (step == Step::failed)
+        return tl::unexpected(database.error("reading the oldest dead letters"));
     }
     for (const std::uint64_t id : ids) {
       queue_.delete_buried_.bind_unsigned(1, id);
@@ -385,6 +415,7 @@ class EmbeddedReportQueue::TrimBuriedChange final : public Change {
     return {};
   }
   void finish(const Error* failure) override {
+    queue_.trimming_buried_ = false;
     if (failure) return;
     {
       std::lock_guard lock(queue_.mutex_);
@@ -401,11 +432,16 @@ class EmbeddedReportQueue::TrimBuriedChange final : public Change {
   std::size_t count_ = 0;
 };
 
-// ---- Starting ---------------------------------------------------------------------------------------------------------------
+// ---- Starting
+// ---------------------------------------------------------------------------------------------------------------
 
-EmbeddedReportQueue::EmbeddedReportQueue(QueueSettings settings, EmbeddedDeviceRegistry& registry, Readers& readers,
-                                         const Clock& clock, StoreProbe& probe)
-    : settings_(std::move(settings)), registry_(registry), readers_(readers), clock_(clock), probe_(probe) {}
+EmbeddedReportQueue::EmbeddedReportQueue(QueueSettings settings, EmbeddedDeviceRegistry& registry,
+                                         Readers& readers, const Clock& clock, StoreProbe& probe)
+    : settings_(std::move(settings)),
+      registry_(registry),
+      readers_(readers),
+      clock_(clock),
+      probe_(probe) {}
 
 EmbeddedReportQueue::~EmbeddedReportQueue() = default;
 
@@ -413,7 +449,9 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
   const std::pair<Statement*, const char*> wanted[] = {
       {&insert_report_, "INSERT INTO reports VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
       {&delete_report_, "DELETE FROM reports WHERE id = ?1"},
-      {&insert_history_, "INSERT INTO history VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"},
+      {&insert_history_,
+       "INSERT INTO history VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
+       "?15)"},
       {&trim_history_, "DELETE FROM history WHERE place >= ?1 AND place < ?2"},
       {&insert_agent_, "INSERT INTO agents VALUES(?1, ?2, x'', 0)"},
       {&update_agent_, "UPDATE agents SET sequences = ?2, settled = ?3 WHERE no = ?1"},
@@ -422,18 +460,23 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
        "INSERT INTO progress(id, attempts, code, message) VALUES(?1, 1, ?2, ?3) "
        "ON CONFLICT(id) DO UPDATE SET attempts = attempts + 1, code = ?2, message = ?3"},
       {&pin_,
-       "INSERT INTO progress(id, pinned, note) VALUES(?1, ?2, ?3) ON CONFLICT(id) DO UPDATE SET pinned = ?2, note = ?3"},
+       "INSERT INTO progress(id, pinned, note) VALUES(?1, ?2, ?3) ON CONFLICT(id) DO UPDATE SET "
+       "pinned = ?2, note = ?3"},
       {&bury_facts_,
-       "INSERT INTO buried SELECT id, agent, incarnation, sequence, lane, kind, length(body), collected_at, kept_at, ?2, ?3, ?4, "
+       "INSERT INTO buried SELECT id, agent, incarnation, sequence, lane, kind, length(body), "
+       "collected_at, kept_at, ?2, ?3, ?4, "
        "?5, checksum FROM reports WHERE id = ?1"},
       {&bury_body_, "INSERT INTO buried_bodies SELECT id, body FROM reports WHERE id = ?1"},
       {&move_damaged_,
-       "INSERT INTO damaged SELECT id, agent, incarnation, sequence, lane, kind, collected_at, kept_at, ?2, checksum, body "
+       "INSERT INTO damaged SELECT id, agent, incarnation, sequence, lane, kind, collected_at, "
+       "kept_at, ?2, checksum, body "
        "FROM reports WHERE id = ?1"},
-      {&read_facts_, 
-       "SELECT incarnation, sequence, lane, kind, length(body), collected_at, kept_at, coalesce((SELECT attempts FROM progress "
+      {&read_facts_,
+       "SELECT incarnation, sequence, lane, kind, length(body), collected_at, kept_at, "
+       "coalesce((SELECT attempts FROM progress "
        "WHERE progress.id = reports.id), 0) FROM reports WHERE id = ?1"},
-      {&raise_ceiling_, "INSERT INTO meta VALUES('id_ceiling', ?1) ON CONFLICT(key) DO UPDATE SET value = ?1"},
+      {&raise_ceiling_,
+       "INSERT INTO meta VALUES('id_ceiling', ?1) ON CONFLICT(key) DO UPDATE SET value = ?1"},
       {&oldest_buried_, "SELECT id, bytes FROM buried ORDER BY id LIMIT ?1"},
       {&delete_buried_, "DELETE FROM buried WHERE id = ?1"},
       {&delete_buried_body_, "DELETE FROM buried_bodies WHERE id = ?1"},
@@ -460,7 +503,8 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
   if (step == Step::failed) return tl::unexpected(database.error("reading the agents"));
 
   auto reports = database.prepare(
-      "SELECT id, agent, incarnation, sequence, lane, kept_at, ttl_s, length(body) FROM reports ORDER BY id");
+      "SELECT id, agent, incarnation, sequence, lane, kept_at, ttl_s, length(body) FROM reports "
+      "ORDER BY id");
   if (!reports) return pass(reports);
   std::uint64_t last_id = 0;
   while ((step = reports->step()) == Step::row) {
@@ -490,15 +534,17 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
 
   // Few compared with the reports; each finds its own by its agent's order.
   auto progress = database.prepare(
-      "SELECT progress.id, pinned, agent FROM progress JOIN reports ON reports.id = progress.id ORDER BY progress.id");
+      "SELECT progress.id, pinned, agent FROM progress JOIN reports ON reports.id = progress.id "
+      "ORDER BY progress.id");
   if (!progress) return pass(progress);
   while ((step = progress->step()) == Step::row) {
     const auto owner = by_no.find(progress->number_unsigned(2));
     if (owner == by_no.end()) continue;
     auto& waiting = owner->second->waiting;
     const std::uint64_t id = progress->number_unsigned(0);
-    const auto entry = std::lower_bound(waiting.begin(), waiting.end(), id,
-                                        [](const Waiting& candidate, std::uint64_t wanted_id) { return candidate.id < wanted_id; });
+    const auto entry = std::lower_bound(
+        waiting.begin(), waiting.end(), id,
+        [](const Waiting& candidate, std::uint64_t wanted_id) { return candidate.id < wanted_id; });
     if (entry == waiting.end() || entry->id != id) continue;
     entry->progress = 1;
     entry->pinned = progress->number_unsigned(1);
@@ -512,8 +558,9 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
   for (Agent& agent : agents_) {
     if (agent.count() > 0) waiting.push_back(&agent);
   }
-  std::sort(waiting.begin(), waiting.end(),
-            [](const Agent* a, const Agent* b) { return a->waiting[a->head].id < b->waiting[b->head].id; });
+  std::sort(waiting.begin(), waiting.end(), [](const Agent* a, const Agent* b) {
+    return a->waiting[a->head].id < b->waiting[b->head].id;
+  });
   for (Agent* agent : waiting) refresh_due(*agent, now);
 
   const std::pair<const char*, std::uint64_t*> numbers[] = {
@@ -545,7 +592,8 @@ void EmbeddedReportQueue::refuse_new() {
   due_changed_.notify_all();
 }
 
-// ---- Keeping ----------------------------------------------------------------------------------------------------------------
+// ---- Keeping
+// ----------------------------------------------------------------------------------------------------------------
 
 void EmbeddedReportQueue::keep(std::vector<NewReport> batch, KeepDone done) {
   std::size_t bytes = 0;
@@ -558,9 +606,11 @@ void EmbeddedReportQueue::keep(std::vector<NewReport> batch, KeepDone done) {
   std::optional<Error> refused;
   if (stopping) {
     refused = Error{Remedy::halt, "queue.stopping", "The store is shutting down.", {}};
-  } else if (writer_->pending_bytes() + bytes > settings_.pending_bytes_max && writer_->pending_bytes() > 0) {
-    refused = Error{Remedy::retry, "queue.busy", "The disk is slower than what comes in; send again later.",
-                    std::chrono::seconds(1)};
+  } else if (writer_->pending_bytes() + bytes > settings_.pending_bytes_max &&
+             writer_->pending_bytes() > 0) {
+    refused =
+        Error{Remedy::retry, "queue.busy",
+              "The disk is slower than what comes in; send again later.", std::chrono::seconds(1)};
   }
   if (refused) {
     writer_->submit(std::make_unique<KeepChange>(*this, std::move(*refused), std::move(done)));
@@ -585,7 +635,8 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
       const NewReport& report = batch[i];
       if (!agent || agent->id != report.name.agent) agent = &agent_of(report.name.agent);
       change.agents_[i] = agent;
-      const Sequences& known = agent->staged == kNotStaged ? agent->sequences : staged_[agent->staged].sequences;
+      const Sequences& known =
+          agent->staged == kNotStaged ? agent->sequences : staged_[agent->staged].sequences;
       const Sequence* of_incarnation = known.find(report.name.incarnation);
       const std::uint64_t last = of_incarnation ? of_incarnation->last : 0;
       results[i].last_sequence = last;
@@ -612,8 +663,8 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
       Waiting entry;
       entry.id = *id;
       entry.kept_at = kept_at;
-      entry.ttl_s = static_cast<std::uint32_t>(
-          std::clamp<std::int64_t>(report.time_to_live.count(), 0, std::numeric_limits<std::uint32_t>::max()));
+      entry.ttl_s = static_cast<std::uint32_t>(std::clamp<std::int64_t>(
+          report.time_to_live.count(), 0, std::numeric_limits<std::uint32_t>::max()));
       entry.bytes = static_cast<std::uint32_t>(report.body.size()) & ((1u << 28) - 1);
       entry.lane = static_cast<std::uint32_t>(report.lane) & 7u;
       added_.push_back({agent, entry});
@@ -639,8 +690,10 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
     insert_report_.bind(6, report.kind);
     insert_report_.bind(7, to_millis(report.collected_at));
     insert_report_.bind(8, kept_at);
-    insert_report_.bind(9, std::clamp<std::int64_t>(report.time_to_live.count(), 0, std::numeric_limits<std::uint32_t>::max()));
-    insert_report_.bind(10, checksum(agent.id, report.name.incarnation, report.name.sequence, lane, report.kind, report.body));
+    insert_report_.bind(9, std::clamp<std::int64_t>(report.time_to_live.count(), 0,
+                                                    std::numeric_limits<std::uint32_t>::max()));
+    insert_report_.bind(10, checksum(agent.id, report.name.incarnation, report.name.sequence, lane,
+                                     report.kind, report.body));
     insert_report_.bind_blob(11, report.body);
     if (!insert_report_.run()) return tl::unexpected(database.error("keeping a report"));
     written_since_look_ += report.body.size();
@@ -670,15 +723,19 @@ bool EmbeddedReportQueue::room_for(Lane lane, std::uint64_t bytes) const {
   const bool reserved = lane == Lane::control || lane == Lane::state;
   if (free_bytes_ < (reserved ? settings_.free_bytes_any : settings_.free_bytes_bulk)) return false;
   const std::uint64_t limit =
-      reserved ? settings_.bytes_max : settings_.bytes_max / 100 * (100 - std::min(settings_.reserve_percent, 100u));
-  return totals_.waiting_bytes + totals_.waiting * kRowBytes + added_bytes_ + bytes + kRowBytes <= limit;
+      reserved ? settings_.bytes_max
+               : settings_.bytes_max / 100 * (100 - std::min(settings_.reserve_percent, 100u));
+  return totals_.waiting_bytes + totals_.waiting * kRowBytes + added_bytes_ + bytes + kRowBytes <=
+         limit;
 }
 
 void EmbeddedReportQueue::look_at_disk() {
   constexpr std::chrono::seconds often{1};
   constexpr std::uint64_t often_bytes = 16u << 20;
   const SteadyTime now = clock_.steady();
-  if (!settings_.free_bytes || (last_look_ && now - *last_look_ < often && written_since_look_ < often_bytes)) return;
+  if (!settings_.free_bytes ||
+      (last_look_ && now - *last_look_ < often && written_since_look_ < often_bytes))
+    return;
   last_look_ = now;
   written_since_look_ = 0;
   free_bytes_ = settings_.free_bytes();
@@ -738,21 +795,24 @@ void EmbeddedReportQueue::rolled_back() {
   id_ceiling_ = id_ceiling_on_disk_;
 }
 
-std::uint64_t EmbeddedReportQueue::last_sequence(const AgentId& agent, std::uint64_t incarnation) const {
+std::uint64_t EmbeddedReportQueue::last_sequence(const AgentId& agent,
+                                                 std::uint64_t incarnation) const {
   std::lock_guard lock(mutex_);
   const Agent* found = find_agent(agent);
   const Sequence* sequence = found ? found->sequences.find(incarnation) : nullptr;
   return sequence ? sequence->last : 0;
 }
 
-const EmbeddedReportQueue::Sequence* EmbeddedReportQueue::Sequences::find(std::uint64_t incarnation) const {
+const EmbeddedReportQueue::Sequence* EmbeddedReportQueue::Sequences::find(
+    std::uint64_t incarnation) const {
   for (const Sequence& slot : slots) {
     if (slot.last_id != 0 && slot.incarnation == incarnation) return &slot;
   }
   return nullptr;
 }
 
-void EmbeddedReportQueue::Sequences::raise(std::uint64_t incarnation, std::uint64_t sequence, std::uint64_t id) {
+void EmbeddedReportQueue::Sequences::raise(std::uint64_t incarnation, std::uint64_t sequence,
+                                           std::uint64_t id) {
   Sequence* target = &slots[0];
   for (Sequence& slot : slots) {
     if (slot.last_id != 0 && slot.incarnation == incarnation) {
@@ -787,7 +847,8 @@ void EmbeddedReportQueue::Sequences::unpack(std::string_view bytes) {
   }
 }
 
-// ---- The order in memory ------------------------------------------------------------------------------------------------------
+// ---- The order in memory
+// ------------------------------------------------------------------------------------------------------
 
 EmbeddedReportQueue::Agent* EmbeddedReportQueue::find_agent(const AgentId& id) const {
   const auto found = agents_by_id_.find(id.raw());
@@ -809,7 +870,9 @@ void EmbeddedReportQueue::append(Agent& agent, const Waiting& entry) {
     waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(agent.head));
     agent.head = 0;
   } else if (waiting.size() == waiting.capacity() && waiting.size() >= 8) {
-    waiting.reserve(waiting.size() + waiting.size() / 2);  // doubling would leave half of a long queue's memory empty
+    waiting.reserve(waiting.size() +
+                    waiting.size() /
+                        2);  // doubling would leave half of a long queue's memory empty
   }
   waiting.push_back(entry);
 }
@@ -835,8 +898,10 @@ bool EmbeddedReportQueue::is_expired(const Waiting& entry, WallTime now) const {
   return entry.ttl_s != 0 && from_millis(entry.kept_at) + std::chrono::seconds(entry.ttl_s) <= now;
 }
 
-std::vector<EmbeddedReportQueue::Waiting> EmbeddedReportQueue::take(Agent& agent, std::uint32_t reports_max,
-                                                                    std::uint64_t bytes_max, WallTime now,
+std::vector<EmbeddedReportQueue::Waiting> EmbeddedReportQueue::take(Agent& agent,
+                                                                    std::uint32_t reports_max,
+                                                                    std::uint64_t bytes_max,
+                                                                    WallTime now,
                                                                     std::vector<Waiting>& expired) {
   auto& waiting = agent.waiting;
   std::vector<Waiting> taken;
@@ -846,7 +911,8 @@ std::vector<EmbeddedReportQueue::Waiting> EmbeddedReportQueue::take(Agent& agent
     if (first.pinned == 0) {
       if (is_expired(first, now)) {
         expired.push_back(first);
-      } else if (taken.empty() || (taken.size() < reports_max && bytes + first.bytes <= bytes_max)) {
+      } else if (taken.empty() ||
+                 (taken.size() < reports_max && bytes + first.bytes <= bytes_max)) {
         bytes += first.bytes;
         taken.push_back(first);
       } else {
@@ -872,7 +938,8 @@ std::vector<EmbeddedReportQueue::Waiting> EmbeddedReportQueue::take(Agent& agent
       taken.push_back(entry);
     }
     agent.pinned_waiting -= taken.size();
-    std::copy(others.begin(), others.end(), waiting.begin() + static_cast<std::ptrdiff_t>(end - others.size()));
+    std::copy(others.begin(), others.end(),
+              waiting.begin() + static_cast<std::ptrdiff_t>(end - others.size()));
     agent.head = end - others.size();
     if (!all_expired) break;
     expired.insert(expired.end(), taken.begin(), taken.end());
@@ -891,18 +958,23 @@ void EmbeddedReportQueue::put_back(Agent& agent, std::vector<Waiting> entries) {
   auto& waiting = agent.waiting;
   if (agent.head >= entries.size()) {
     agent.head -= entries.size();
-    std::copy(entries.begin(), entries.end(), waiting.begin() + static_cast<std::ptrdiff_t>(agent.head));
+    std::copy(entries.begin(), entries.end(),
+              waiting.begin() + static_cast<std::ptrdiff_t>(agent.head));
   } else {
-    waiting.insert(waiting.begin() + static_cast<std::ptrdiff_t>(agent.head), entries.begin(), entries.end());
+    waiting.insert(waiting.begin() + static_cast<std::ptrdiff_t>(agent.head), entries.begin(),
+                   entries.end());
   }
   const auto begin = waiting.begin() + static_cast<std::ptrdiff_t>(agent.head);
   const auto middle = begin + static_cast<std::ptrdiff_t>(entries.size());
-  if (middle != waiting.end() && by_id(*middle, *(middle - 1))) std::inplace_merge(begin, middle, waiting.end(), by_id);
+  if (middle != waiting.end() && by_id(*middle, *(middle - 1)))
+    std::inplace_merge(begin, middle, waiting.end(), by_id);
 }
 
-// ---- Leasing ------------------------------------------------------------------------------------------------------------------
+// ---- Leasing
+// ------------------------------------------------------------------------------------------------------------------
 
-Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_max, std::uint64_t bytes_max,
+Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_max,
+                                                        std::uint64_t bytes_max,
                                                         std::chrono::milliseconds patience) {
   // Patience is the caller's real time; what is due and what has expired is the clock's.
   const auto give_up = std::chrono::steady_clock::now() + patience;
@@ -941,7 +1013,8 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_ma
     refresh_due(agent, now);
     lock.unlock();
 
-    if (!expired.empty()) writer_->submit(std::make_unique<RemoveChange>(*this, agent, std::move(expired), false));
+    if (!expired.empty())
+      writer_->submit(std::make_unique<RemoveChange>(*this, agent, std::move(expired), false));
     Batch batch;
     std::vector<Waiting> damaged;
     Result<void> read;
@@ -968,7 +1041,8 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_ma
       hand_back(LeaseId(id));
       return tl::unexpected(queue_error(read.error()));
     }
-    if (!damaged.empty()) writer_->submit(std::make_unique<RemoveChange>(*this, agent, std::move(damaged), true));
+    if (!damaged.empty())
+      writer_->submit(std::make_unique<RemoveChange>(*this, agent, std::move(damaged), true));
     if (!batch.reports.empty()) {
       probe_.leases.add();
       return std::optional<Batch>(std::move(batch));
@@ -977,8 +1051,10 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_ma
   }
 }
 
-Result<void> EmbeddedReportQueue::read_bodies(const std::vector<Waiting>& entries, const AgentId& agent,
-                                              std::vector<LeasedReport>& reports, std::vector<Held>& held,
+Result<void> EmbeddedReportQueue::read_bodies(const std::vector<Waiting>& entries,
+                                              const AgentId& agent,
+                                              std::vector<LeasedReport>& reports,
+                                              std::vector<Held>& held,
                                               std::vector<Waiting>& damaged) {
   auto reader = readers_.borrow();
   if (!reader) return pass(reader);
@@ -1003,12 +1079,13 @@ Result<void> EmbeddedReportQueue::read_bodies(const std::vector<Waiting>& entrie
       report.kind = static_cast<std::uint32_t>(row.number(3));
       report.collected_at = from_millis(row.number(4));
       report.kept_at = from_millis(row.number(5));
-      if (const auto ttl = row.number(6); ttl != 0) report.expires_at = report.kept_at + std::chrono::seconds(ttl);
+      if (const auto ttl = row.number(6); ttl != 0)
+        report.expires_at = report.kept_at + std::chrono::seconds(ttl);
       report.body = row.text(8);
     }
-    if (step != Step::row ||
-        checksum(agent, report.name.incarnation, report.name.sequence, static_cast<std::uint32_t>(report.lane), report.kind,
-                 report.body) != static_cast<std::uint32_t>(row.number(7))) {
+    if (step != Step::row || checksum(agent, report.name.incarnation, report.name.sequence,
+                                      static_cast<std::uint32_t>(report.lane), report.kind,
+                                      report.body) != static_cast<std::uint32_t>(row.number(7))) {
       damaged.push_back(entry);
       continue;
     }
@@ -1023,11 +1100,12 @@ Result<void> EmbeddedReportQueue::read_bodies(const std::vector<Waiting>& entrie
     }
     report.attempt = attempts + 1;
     report.group = entry.pinned;
-    held.push_back({entry, report.name.incarnation, report.name.sequence, to_millis(report.collected_at), report.kind, attempts,
-                    false});
+    held.push_back({entry, report.name.incarnation, report.name.sequence,
+                    to_millis(report.collected_at), report.kind, attempts, false});
     reports.push_back(std::move(report));
   }
-  if (!(*reader)->commit.run() && outcome) outcome = tl::unexpected(database.error("ending to read"));
+  if (!(*reader)->commit.run() && outcome)
+    outcome = tl::unexpected(database.error("ending to read"));
   return outcome;
 }
 
@@ -1042,7 +1120,8 @@ void EmbeddedReportQueue::wake_waiters() {
 std::optional<SteadyTime> EmbeddedReportQueue::next_event() const {
   std::optional<SteadyTime> next;
   if (!due_.empty()) next = due_.begin()->due;
-  if (!lease_ends_.empty() && (!next || lease_ends_.begin()->first < *next)) next = lease_ends_.begin()->first;
+  if (!lease_ends_.empty() && (!next || lease_ends_.begin()->first < *next))
+    next = lease_ends_.begin()->first;
   return next;
 }
 
@@ -1059,7 +1138,8 @@ void EmbeddedReportQueue::return_expired(SteadyTime now) {
     Lease& lease = leases_.at(id);
     lease.overdue = true;
     probe_.leases_expired.add();
-    log.warn("lease expired", kv("agent", lease.agent->id.raw()), kv("reports", lease.reports.size()));
+    log.warn("lease expired", kv("agent", lease.agent->id.raw()),
+             kv("reports", lease.reports.size()));
     if (lease.changes > 0) continue;  // end_change() sees to it
     std::vector<Waiting> back;
     for (const Held& held : lease.reports) back.push_back(held.entry);
@@ -1136,7 +1216,8 @@ void EmbeddedReportQueue::unhold(const AgentId& id) {
   due_changed_.notify_all();
 }
 
-// ---- Settling -----------------------------------------------------------------------------------------------------------------
+// ---- Settling
+// -----------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -1155,34 +1236,39 @@ Result<void> EmbeddedReportQueue::submit_and_wait(std::unique_ptr<LeaseChange> c
   return reply->wait();
 }
 
-Result<void> EmbeddedReportQueue::pin(LeaseId lease, const std::vector<ItemId>& reports, std::string note,
-                                      const std::vector<CounterValue>& counters) {
-  return submit_and_wait(std::make_unique<PinChange>(*this, lease, raw_ids(reports), std::move(note), counters));
+Result<void> EmbeddedReportQueue::pin(LeaseId lease, const std::vector<ItemId>& reports,
+                                      std::string note, const std::vector<CounterValue>& counters) {
+  return submit_and_wait(
+      std::make_unique<PinChange>(*this, lease, raw_ids(reports), std::move(note), counters));
 }
 
-Result<void> EmbeddedReportQueue::settle(LeaseId lease, const std::vector<Settlement>& settlements) {
+Result<void> EmbeddedReportQueue::settle(LeaseId lease,
+                                         const std::vector<Settlement>& settlements) {
   std::vector<std::uint64_t> ids;
   ids.reserve(settlements.size());
   for (const Settlement& settlement : settlements) ids.push_back(settlement.id.raw());
-  return submit_and_wait(
-      std::make_unique<SettleChange>(*this, lease, std::move(ids), settlements, std::string(), std::string()));
+  return submit_and_wait(std::make_unique<SettleChange>(*this, lease, std::move(ids), settlements,
+                                                        std::string(), std::string()));
 }
 
-Result<void> EmbeddedReportQueue::bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) {
+Result<void> EmbeddedReportQueue::bury(LeaseId lease, const std::vector<ItemId>& reports,
+                                       const Error& reason) {
   std::vector<Settlement> settlements;
   for (const ItemId& id : reports) settlements.push_back({id, Outcome::buried, {}});
+  return submit_and_wait(std::make_unique<SettleChange>(
+      *this, lease, raw_ids(reports), std::move(settlements), reason.code, reason.message));
+}
+
+Result<void> EmbeddedReportQueue::postpone(LeaseId lease, const std::vector<ItemId>& reports,
+                                           std::chrono::milliseconds delay, const Error& reason) {
   return submit_and_wait(
-      std::make_unique<SettleChange>(*this, lease, raw_ids(reports), std::move(settlements), reason.code, reason.message));
+      std::make_unique<PostponeChange>(*this, lease, raw_ids(reports), delay, reason));
 }
 
-Result<void> EmbeddedReportQueue::postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
-                                           const Error& reason) {
-  return submit_and_wait(std::make_unique<PostponeChange>(*this, lease, raw_ids(reports), delay, reason));
-}
-
-Result<void> EmbeddedReportQueue::write_ending(Database& database, Agent& agent, const Ending& ending, Outcome outcome,
-                                               std::string_view code, std::string_view message, std::string_view tracking,
-                                               bool set_aside) {
+Result<void> EmbeddedReportQueue::write_ending(Database& database, Agent& agent,
+                                               const Ending& ending, Outcome outcome,
+                                               std::string_view code, std::string_view message,
+                                               std::string_view tracking, bool set_aside) {
   const std::int64_t now = to_millis(clock_.wall());
   if (outcome == Outcome::buried && !set_aside) {
     bury_facts_.bind_unsigned(1, ending.id);
@@ -1191,13 +1277,15 @@ Result<void> EmbeddedReportQueue::write_ending(Database& database, Agent& agent,
     bury_facts_.bind_text(4, code);
     bury_facts_.bind_text(5, message);
     bury_body_.bind_unsigned(1, ending.id);
-    if (!bury_facts_.run() || !bury_body_.run()) return tl::unexpected(database.error("burying a report"));
+    if (!bury_facts_.run() || !bury_body_.run())
+      return tl::unexpected(database.error("burying a report"));
   }
   delete_report_.bind_unsigned(1, ending.id);
   if (!delete_report_.run()) return tl::unexpected(database.error("deleting a settled report"));
   if (ending.progress) {
     delete_progress_.bind_unsigned(1, ending.id);
-    if (!delete_progress_.run()) return tl::unexpected(database.error("deleting a settled report's progress"));
+    if (!delete_progress_.run())
+      return tl::unexpected(database.error("deleting a settled report's progress"));
   }
   Staged& mine = staged(agent);
   mine.owes_row = true;
@@ -1222,22 +1310,28 @@ Result<void> EmbeddedReportQueue::write_ending(Database& database, Agent& agent,
   return {};
 }
 
-Result<std::optional<EmbeddedReportQueue::Ending>> EmbeddedReportQueue::read_ending(Database& database, const Waiting& entry) {
+Result<std::optional<EmbeddedReportQueue::Ending>> EmbeddedReportQueue::read_ending(
+    Database& database, const Waiting& entry) {
   const ResetAtEnd reset(read_facts_);
   read_facts_.bind_unsigned(1, entry.id);
   switch (read_facts_.step()) {
-    case Step::done: return std::optional<Ending>();
-    case Step::failed: return tl::unexpected(database.error("reading a report's facts"));
-    case Step::row: break;
+    case Step::done:
+      return std::optional<Ending>();
+    case Step::failed:
+      return tl::unexpected(database.error("reading a report's facts"));
+    case Step::row:
+      break;
   }
-  return std::optional<Ending>(Ending{entry.id, read_facts_.number_unsigned(0), read_facts_.number_unsigned(1),
-                                      static_cast<std::uint32_t>(read_facts_.number(2)),
-                                      static_cast<std::uint32_t>(read_facts_.number(3)), read_facts_.number_unsigned(4),
-                                      read_facts_.number(5), read_facts_.number(6),
-                                      static_cast<std::uint32_t>(read_facts_.number(7)), entry.progress != 0});
+  return std::optional<Ending>(
+      Ending{entry.id, read_facts_.number_unsigned(0), read_facts_.number_unsigned(1),
+             static_cast<std::uint32_t>(read_facts_.number(2)),
+             static_cast<std::uint32_t>(read_facts_.number(3)), read_facts_.number_unsigned(4),
+             read_facts_.number(5), read_facts_.number(6),
+             static_cast<std::uint32_t>(read_facts_.number(7)), entry.progress != 0});
 }
 
-void EmbeddedReportQueue::count_settled(Outcome outcome, std::uint64_t reports, std::uint64_t bytes) {
+void EmbeddedReportQueue::count_settled(Outcome outcome, std::uint64_t reports,
+                                        std::uint64_t bytes) {
   totals_.waiting -= reports;
   totals_.waiting_bytes -= bytes;
   const auto count = static_cast<double>(reports);
@@ -1263,9 +1357,11 @@ void EmbeddedReportQueue::count_settled(Outcome outcome, std::uint64_t reports, 
   }
 }
 
-// ---- Looking ------------------------------------------------------------------------------------------------------------------
+// ---- Looking
+// ------------------------------------------------------------------------------------------------------------------
 
-Result<std::vector<ReportTrace>> EmbeddedReportQueue::trace(const AgentId& id, std::uint32_t count_max) {
+Result<std::vector<ReportTrace>> EmbeddedReportQueue::trace(const AgentId& id,
+                                                            std::uint32_t count_max) {
   std::vector<ReportTrace> traces;
   std::vector<std::pair<Waiting, bool>> open;  // and whether it is leased
   std::uint64_t no = 0;
@@ -1286,10 +1382,12 @@ Result<std::vector<ReportTrace>> EmbeddedReportQueue::trace(const AgentId& id, s
   if (!reader) return tl::unexpected(queue_error(reader.error()));
   Database& database = (*reader)->database;
   auto history = database.prepare(
-      "SELECT id, incarnation, sequence, lane, kind, bytes, collected_at, kept_at, settled_at, outcome, attempts, code, message, "
+      "SELECT id, incarnation, sequence, lane, kind, bytes, collected_at, kept_at, settled_at, "
+      "outcome, attempts, code, message, "
       "tracking FROM history WHERE place >= ?1 AND place < ?2 ORDER BY place DESC LIMIT ?3");
   if (!history) return tl::unexpected(queue_error(history.error()));
-  if (!(*reader)->begin.run()) return tl::unexpected(queue_error(database.error("beginning to read")));
+  if (!(*reader)->begin.run())
+    return tl::unexpected(queue_error(database.error("beginning to read")));
   bool failed = false;
   for (const auto& [entry, leased] : open) {
     Statement& row = (*reader)->report;
@@ -1347,7 +1445,8 @@ Result<std::vector<ReportTrace>> EmbeddedReportQueue::trace(const AgentId& id, s
     error = queue_error(database.error("ending to read"));
   }
   if (failed) return tl::unexpected(std::move(error));
-  std::sort(traces.begin(), traces.end(), [](const ReportTrace& a, const ReportTrace& b) { return a.id > b.id; });
+  std::sort(traces.begin(), traces.end(),
+            [](const ReportTrace& a, const ReportTrace& b) { return a.id > b.id; });
   if (traces.size() > count_max) traces.resize(count_max);
   return traces;
 }
@@ -1373,7 +1472,8 @@ QueueStats EmbeddedReportQueue::stats() const {
   for (const auto& [id, lease] : leases_) {
     for (const Held& held : lease.reports) oldest = std::min(oldest, held.entry.kept_at);
   }
-  if (oldest != std::numeric_limits<std::int64_t>::max()) stats.oldest_waiting = from_millis(oldest);
+  if (oldest != std::numeric_limits<std::int64_t>::max())
+    stats.oldest_waiting = from_millis(oldest);
   return stats;
 }
 
@@ -1382,9 +1482,13 @@ void EmbeddedReportQueue::housekeeping() {
   std::uint64_t over = 0;
   {
     std::lock_guard lock(mutex_);
-    if (totals_.buried_bytes > settings_.buried_bytes_max) over = totals_.buried_bytes - settings_.buried_bytes_max;
+    if (totals_.buried_bytes > settings_.buried_bytes_max)
+      over = totals_.buried_bytes - settings_.buried_bytes_max;
   }
-  if (over > 0) writer_->submit(std::make_unique<TrimBuriedChange>(*this, over));
+  if (over > 0 && !trimming_buried_) {
+    trimming_buried_ = true;  // a second one would drop as much again
+    writer_->submit(std::make_unique<TrimBuriedChange>(*this, over));
+  }
   if (housekeepings_++ % 5 == 0) show_gauges();
 }
 
@@ -1394,12 +1498,14 @@ void EmbeddedReportQueue::sweep_expired() {
     std::lock_guard lock(mutex_);
     const WallTime now = clock_.wall();
     std::size_t looked_at = 0;
-    for (std::size_t i = 0; i < std::min(kSweepAgents, agents_.size()) && looked_at < kSweepReports; ++i) {
+    for (std::size_t i = 0; i < std::min(kSweepAgents, agents_.size()) && looked_at < kSweepReports;
+         ++i) {
       Agent& agent = agents_[sweep_at_++ % agents_.size()];
       looked_at += agent.count();
       std::vector<Waiting> expired;
       const auto begin = agent.waiting.begin() + static_cast<std::ptrdiff_t>(agent.head);
-      // Pinned reports may be on their way to the site as one message; only a lease judges a group as a whole.
+      // Pinned reports may be on their way to the site as one message; only a lease judges a group
+      // as a whole.
       const auto end = std::remove_if(begin, agent.waiting.end(), [&](const Waiting& entry) {
         const bool gone = entry.pinned == 0 && is_expired(entry, now);
         if (gone) expired.push_back(entry);
@@ -1424,7 +1530,9 @@ void EmbeddedReportQueue::show_gauges() {
   probe_.held_devices.set(static_cast<double>(now.held_devices));
   probe_.buried_now.set(static_cast<double>(now.buried));
   probe_.oldest_age_seconds.set(
-      now.oldest_waiting ? std::chrono::duration<double>(clock_.wall() - *now.oldest_waiting).count() : 0.0);
+      now.oldest_waiting
+          ? std::chrono::duration<double>(clock_.wall() - *now.oldest_waiting).count()
+          : 0.0);
 }
 
 }  // namespace greengate::store

@@ -28,11 +28,13 @@ struct QueueSettings {
   std::uint32_t reserve_percent = 10;
   std::chrono::milliseconds lease_time{120'000};
   std::uint32_t history_per_device = 100;
-  /// Bodies of dead letters; above it the oldest lose theirs (the reason stays in the device's history).
+  /// Bodies of dead letters; above it the oldest lose theirs (the reason stays in the device's
+  /// history).
   std::uint64_t buried_bytes_max = std::uint64_t{1} << 30;
   /// Bodies in memory that wait for a commit; above it keep() is refused with queue.busy.
   std::size_t pending_bytes_max = std::size_t{128} << 20;
-  /// Below the first, bulk lanes are refused; below the second, everything. Answers the file system's free bytes.
+  /// Below the first, bulk lanes are refused; below the second, everything. Answers the file
+  /// system's free bytes.
   std::uint64_t free_bytes_bulk = std::uint64_t{256} << 20;
   std::uint64_t free_bytes_any = std::uint64_t{64} << 20;
   std::function<std::uint64_t()> free_bytes;
@@ -40,23 +42,28 @@ struct QueueSettings {
 
 /// The report queue in the store's one file: bodies on disk, the order in memory.
 ///
-/// How       Everything that decides is in memory: per device the waiting reports (32 bytes each) and the last sequences. The writer's
-///           thread judges against that plus what the open transaction adds (`staged_`), which commit publishes and
-///           rollback drops; so memory never runs ahead of the disk. Workers read bodies over connections of their own.
-/// Limits    QueueSettings; every report counts kRowBytes beside its body, so that empty ones are bounded too.
-/// Threads   As ReportQueue says. apply_…(), before_commit(), committed(), rolled_back(), housekeeping(): the writer's thread.
-/// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
+/// How       Everything that decides is in memory: per device the waiting reports (32 bytes each)
+/// and the last sequences. The writer's
+///           thread judges against that plus what the open transaction adds (`staged_`), which
+///           commit publishes and rollback drops; so memory never runs ahead of the disk. Workers
+///           read bodies over connections of their own.
+/// Limits    QueueSettings; every report counts kRowBytes beside its body, so that empty ones are
+/// bounded too. Threads   As ReportQueue says. apply_…(), before_commit(), committed(),
+/// rolled_back(), housekeeping(): the writer's thread. Source
+/// docs/adr/0003-the-stores-promise-and-sqlite.md
 class EmbeddedReportQueue final : public ReportQueue, public Ledger {
  public:
-  static constexpr std::uint64_t kRowBytes = 128;              ///< What a report costs beside its body, on disk and in memory.
-  static constexpr std::uint64_t kBodyBytesMax = 64u << 20;    ///< A larger body fits in no lane.
-  static constexpr std::size_t kIncarnationsMax = 4;           ///< Remembered of one agent.
+  static constexpr std::uint64_t kRowBytes =
+      128;  ///< What a report costs beside its body, on disk and in memory.
+  static constexpr std::uint64_t kBodyBytesMax = 64u << 20;  ///< A larger body fits in no lane.
+  static constexpr std::size_t kIncarnationsMax = 4;         ///< Remembered of one agent.
 
-  EmbeddedReportQueue(QueueSettings settings, EmbeddedDeviceRegistry& registry, Readers& readers, const Clock& clock,
-                      StoreProbe& probe);
+  EmbeddedReportQueue(QueueSettings settings, EmbeddedDeviceRegistry& registry, Readers& readers,
+                      const Clock& clock, StoreProbe& probe);
   ~EmbeddedReportQueue() override;
 
-  /// Prepares statements on the writer's connection and rebuilds the order and the accounting from disk. Before attach().
+  /// Prepares statements on the writer's connection and rebuilds the order and the accounting from
+  /// disk. Before attach().
   Result<void> load(Database& database);
   void attach(Writer& writer) { writer_ = &writer; }
   /// keep() is refused from here on, and nobody waits in lease() any more.
@@ -70,9 +77,10 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   Result<void> pin(LeaseId lease, const std::vector<ItemId>& reports, std::string note,
                    const std::vector<CounterValue>& counters) override;
   Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements) override;
-  Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) override;
-  Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
-                        const Error& reason) override;
+  Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports,
+                    const Error& reason) override;
+  Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports,
+                        std::chrono::milliseconds delay, const Error& reason) override;
   void hand_back(LeaseId lease) override;
   void hold(const AgentId& agent) override;
   void unhold(const AgentId& agent) override;
@@ -82,7 +90,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   Result<void> before_commit(Database& database) override;
   void committed() override;
   void rolled_back() override;
-  /// Settles what outlived its time to live in queues nobody leases, bounds the dead letters, and shows the gauges.
+  /// Settles what outlived its time to live in queues nobody leases, bounds the dead letters, and
+  /// shows the gauges.
   void housekeeping();
 
  private:
@@ -100,9 +109,9 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   /// One waiting report as the order needs it. A million of these is 32 MB.
   struct Waiting {
     std::uint64_t id = 0;
-    std::int64_t kept_at = 0;      ///< Milliseconds.
-    std::uint64_t pinned = 0;      ///< The group: the id of its oldest report; 0 for none.
-    std::uint32_t ttl_s = 0;       ///< Seconds from kept_at to live; 0 for ever.
+    std::int64_t kept_at = 0;  ///< Milliseconds.
+    std::uint64_t pinned = 0;  ///< The group: the id of its oldest report; 0 for none.
+    std::uint32_t ttl_s = 0;   ///< Seconds from kept_at to live; 0 for ever.
     std::uint32_t bytes : 28 = 0;
     std::uint32_t lane : 3 = 0;
     std::uint32_t progress : 1 = 0;  ///< It has a row in `progress`.
@@ -113,7 +122,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   struct Sequence {
     std::uint64_t incarnation = 0;
     std::uint64_t last = 0;
-    std::uint64_t last_id = 0;  ///< The report that moved `last`: the incarnation heard of longest ago is forgotten first.
+    std::uint64_t last_id = 0;  ///< The report that moved `last`: the incarnation heard of longest
+                                ///< ago is forgotten first.
   };
   struct Sequences {
     std::array<Sequence, kIncarnationsMax> slots;  ///< Free ones have last_id 0.
@@ -130,8 +140,10 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
     bool held = false;
     bool leased = false;
     std::uint32_t staged = kNotStaged;  ///< Where in staged_; the writer's thread only.
-    std::uint64_t broken_in = 0;        ///< The last batch in which one of its reports was refused; the writer's thread only.
-    std::uint64_t settled = 0;          ///< Reports that ever entered its history; the writer's thread only.
+    std::uint64_t broken_in =
+        0;  ///< The last batch in which one of its reports was refused; the writer's thread only.
+    std::uint64_t settled =
+        0;  ///< Reports that ever entered its history; the writer's thread only.
     Sequences sequences;
     std::vector<Waiting> waiting;  ///< From `head` on, by id.
     std::size_t head = 0;
@@ -197,32 +209,36 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
     std::uint64_t buried_now = 0, buried_bytes = 0, damaged = 0;
   };
 
-  Agent& agent_of(const AgentId& id);             // with mutex_
-  Agent* find_agent(const AgentId& id) const;     // with mutex_
-  void refresh_due(Agent& agent, SteadyTime now);  // with mutex_
-  void return_expired(SteadyTime now);             // with mutex_
-  Lease* live_lease(LeaseId id, SteadyTime now);   // with mutex_
+  Agent& agent_of(const AgentId& id);                         // with mutex_
+  Agent* find_agent(const AgentId& id) const;                 // with mutex_
+  void refresh_due(Agent& agent, SteadyTime now);             // with mutex_
+  void return_expired(SteadyTime now);                        // with mutex_
+  Lease* live_lease(LeaseId id, SteadyTime now);              // with mutex_
   void put_back(Agent& agent, std::vector<Waiting> entries);  // with mutex_
   void end_lease_if_empty(std::uint64_t id, SteadyTime now);  // with mutex_
   void end_change(std::uint64_t lease, SteadyTime now);       // with mutex_
-  std::vector<Waiting> take(Agent& agent, std::uint32_t reports_max, std::uint64_t bytes_max, WallTime now,
+  std::vector<Waiting> take(Agent& agent, std::uint32_t reports_max, std::uint64_t bytes_max,
+                            WallTime now,
                             std::vector<Waiting>& expired);  // with mutex_
   void append(Agent& agent, const Waiting& entry);           // with mutex_
   bool is_expired(const Waiting& entry, WallTime now) const;
   std::optional<SteadyTime> next_event() const;  // with mutex_
 
   /// Fills the batch and the lease's facts from disk. Damaged or missing records go to `damaged`.
-  Result<void> read_bodies(const std::vector<Waiting>& entries, const AgentId& agent, std::vector<LeasedReport>& reports,
-                           std::vector<Held>& held, std::vector<Waiting>& damaged);
+  Result<void> read_bodies(const std::vector<Waiting>& entries, const AgentId& agent,
+                           std::vector<LeasedReport>& reports, std::vector<Held>& held,
+                           std::vector<Waiting>& damaged);
 
   Staged& staged(Agent& agent);
   Result<std::uint64_t> next_id(Database& database);
   bool room_for(Lane lane, std::uint64_t bytes) const;
   void look_at_disk();
   Result<void> apply_keep(Database& database, KeepChange& change);
-  /// Deletes a report and writes its history. A buried one is moved among the dead letters, unless it was `set_aside` already.
-  Result<void> write_ending(Database& database, Agent& agent, const Ending& ending, Outcome outcome, std::string_view code,
-                            std::string_view message, std::string_view tracking, bool set_aside = false);
+  /// Deletes a report and writes its history. A buried one is moved among the dead letters, unless
+  /// it was `set_aside` already.
+  Result<void> write_ending(Database& database, Agent& agent, const Ending& ending, Outcome outcome,
+                            std::string_view code, std::string_view message,
+                            std::string_view tracking, bool set_aside = false);
   Result<std::optional<Ending>> read_ending(Database& database, const Waiting& entry);
   void count_settled(Outcome outcome, std::uint64_t reports, std::uint64_t bytes);  // with mutex_
   Result<void> submit_and_wait(std::unique_ptr<LeaseChange> change);
@@ -237,9 +253,9 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   Writer* writer_ = nullptr;
 
   // The writer's thread only.
-  Statement insert_report_, delete_report_, insert_history_, trim_history_, insert_agent_, update_agent_, delete_progress_,
-      postpone_, pin_, bury_facts_, bury_body_, move_damaged_, read_facts_, raise_ceiling_, oldest_buried_, delete_buried_,
-      delete_buried_body_;
+  Statement insert_report_, delete_report_, insert_history_, trim_history_, insert_agent_,
+      update_agent_, delete_progress_, postpone_, pin_, bury_facts_, bury_body_, move_damaged_,
+      read_facts_, raise_ceiling_, oldest_buried_, delete_buried_, delete_buried_body_;
   std::vector<Staged> staged_;
   struct Added {
     Agent* agent;
@@ -247,7 +263,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   };
   std::vector<Added> added_;
   std::uint64_t added_bytes_ = 0;  ///< Of `added_`, rows included.
-  /// Ids are reserved by the million, so that the highest survives its report without a write for each.
+  /// Ids are reserved by the million, so that the highest survives its report without a write for
+  /// each.
   std::uint64_t next_id_ = 1, id_ceiling_ = 1, id_ceiling_on_disk_ = 1;
   std::uint64_t keep_number_ = 0;
   std::uint64_t free_bytes_ = ~std::uint64_t{0};
@@ -255,8 +272,10 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   std::optional<SteadyTime> last_look_;
   std::size_t sweep_at_ = 0;
   std::uint32_t housekeepings_ = 0;
+  bool trimming_buried_ = false;
 
-  mutable std::mutex mutex_;  ///< Guards everything below, and every Agent except what says otherwise.
+  mutable std::mutex
+      mutex_;  ///< Guards everything below, and every Agent except what says otherwise.
   std::condition_variable due_changed_;
   std::uint32_t waiters_ = 0;
   std::uint64_t wakes_ = 0;

@@ -9,11 +9,12 @@ namespace greengate::store {
 
 namespace {
 const Log log("store");
-constexpr std::chrono::seconds kComplainEvery{10};  // a full disk fails every group; one line in a while is enough
-}
+constexpr std::chrono::seconds kComplainEvery{
+    10};  // a full disk fails every group; one line in a while is enough
+}  // namespace
 
-Writer::Writer(Database database, std::uint32_t page_bytes, WriterOptions options, std::vector<Ledger*> ledgers,
-               const Clock& clock, StoreProbe& probe)
+Writer::Writer(Database database, std::uint32_t page_bytes, WriterOptions options,
+               std::vector<Ledger*> ledgers, const Clock& clock, StoreProbe& probe)
     : database_(std::move(database)),
       page_bytes_(page_bytes),
       options_(options),
@@ -26,7 +27,9 @@ void Writer::start(std::function<void()> housekeeping) {
   thread_ = std::thread([this] { run(); });
 }
 
-Writer::~Writer() { stop(); }
+Writer::~Writer() {
+  stop();
+}
 
 void Writer::submit(std::unique_ptr<Change> change) {
   {
@@ -65,7 +68,8 @@ void Writer::stop() {
 
 void Writer::run() {
   // Prepared once: parsing three words would be a tenth of a small group's work.
-  for (auto [statement, sql] : {std::pair{&begin_, "BEGIN IMMEDIATE"}, {&commit_, "COMMIT"}, {&rollback_, "ROLLBACK"}}) {
+  for (auto [statement, sql] :
+       {std::pair{&begin_, "BEGIN IMMEDIATE"}, {&commit_, "COMMIT"}, {&rollback_, "ROLLBACK"}}) {
     auto prepared = database_.prepare(sql);
     GREENGATE_CHECK(prepared.has_value(), "SQLite knows its own words");
     *statement = std::move(*prepared);
@@ -114,7 +118,8 @@ void Writer::commit_group(std::vector<std::unique_ptr<Change>>& group) {
     for (auto& change : group) change->finish(nullptr);
     return;
   }
-  if (const SteadyTime now = clock_.steady(); !last_complaint_ || now - *last_complaint_ >= kComplainEvery) {
+  if (const SteadyTime now = clock_.steady();
+      !last_complaint_ || now - *last_complaint_ >= kComplainEvery) {
     last_complaint_ = now;
     log.error("group not written", kv("code", done.error().code), kv("changes", group.size()),
               kv("reason", done.error().message));
@@ -164,7 +169,8 @@ Result<void> Writer::try_transaction(std::unique_ptr<Change>* first, std::size_t
 }
 
 void Writer::roll_back(std::unique_ptr<Change>* first, std::size_t applied) {
-  // SQLite may have rolled back by itself; when it could not, the next BEGIN says so and nothing is written either way.
+  // SQLite may have rolled back by itself; when it could not, the next BEGIN says so and nothing is
+  // written either way.
   if (database_.in_transaction() && !rollback_.run()) {
     log.error("rollback failed", kv("reason", database_.error("rolling back").message));
   }
@@ -177,11 +183,16 @@ void Writer::move_log(bool idle) {
   if (bytes == 0 || (bytes < options_.wal_bytes && !idle)) return;
   const SteadyTime before = clock_.steady();
   if (auto moved = database_.checkpoint(bytes >= options_.wal_bytes_max); !moved) {
-    log.warn("log not moved into the file", kv("code", moved.error().code), kv("reason", moved.error().message));
+    if (last_complaint_ && before - *last_complaint_ < kComplainEvery) return;
+    last_complaint_ = before;
+    log.warn("log not moved into the file", kv("code", moved.error().code),
+             kv("reason", moved.error().message));
     return;
   }
-  probe_.checkpoint_seconds.observe(std::chrono::duration<double>(clock_.steady() - before).count());
-  probe_.wal_bytes.set(static_cast<double>(static_cast<std::size_t>(database_.wal_pages()) * page_bytes_));
+  probe_.checkpoint_seconds.observe(
+      std::chrono::duration<double>(clock_.steady() - before).count());
+  probe_.wal_bytes.set(
+      static_cast<double>(static_cast<std::size_t>(database_.wal_pages()) * page_bytes_));
 }
 
 }  // namespace greengate::store

@@ -20,12 +20,14 @@ namespace greengate::store {
 class Change {
  public:
   virtual ~Change() = default;
-  /// Inside the group's transaction. A refusal ("this lease is lost") is remembered for finish() and is no failure, provided that
-  /// nothing was written; a failure undoes the whole group. May come again after undo().
+  /// Inside the group's transaction. A refusal ("this lease is lost") is remembered for finish()
+  /// and is no failure, provided that nothing was written; a failure undoes the whole group. May
+  /// come again after undo().
   virtual Result<void> apply(Database& database) = 0;
   /// The transaction was rolled back: memory as it was before apply().
   virtual void undo() {}
-  /// The end: on disk and synced (`failure` is null), or not at all. Short; must not wait for the store.
+  /// The end: on disk and synced (`failure` is null), or not at all. Short; must not wait for the
+  /// store.
   virtual void finish(const Error* failure) = 0;
   /// Roughly what it keeps in memory while it waits.
   virtual std::size_t bytes() const { return 0; }
@@ -53,19 +55,21 @@ struct WriterOptions {
   std::chrono::milliseconds housekeeping_every{1'000};
 };
 
-/// The one thread that writes. It takes all changes that wait, up to a bound, makes one transaction of them, syncs, and only then
-/// tells their callers: under load groups grow by themselves.
+/// The one thread that writes. It takes all changes that wait, up to a bound, makes one transaction
+/// of them, syncs, and only then tells their callers: under load groups grow by themselves.
 ///
-/// Promise   finish() is called exactly once for every change, success only after the sync. A group that fails is tried again change by
-///           change, so that one bad change or a large one on a nearly full disk does not spoil the others; when the device itself
-///           fails, all get the error.
+/// Promise   finish() is called exactly once for every change, success only after the sync. A group
+/// that fails is tried again change by
+///           change, so that one bad change or a large one on a nearly full disk does not spoil the
+///           others; when the device itself fails, all get the error.
 /// Limits    WriterOptions.
-/// Threads   submit(), pending_bytes(), wait_idle(): any. Everything of Change and Ledger runs on the writer's thread.
+/// Threads   submit(), pending_bytes(), wait_idle(): any. Everything of Change and Ledger runs on
+/// the writer's thread.
 class Writer {
  public:
   /// `ledgers`, `clock` and `probe` outlive the writer.
-  Writer(Database database, std::uint32_t page_bytes, WriterOptions options, std::vector<Ledger*> ledgers, const Clock& clock,
-         StoreProbe& probe);
+  Writer(Database database, std::uint32_t page_bytes, WriterOptions options,
+         std::vector<Ledger*> ledgers, const Clock& clock, StoreProbe& probe);
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;

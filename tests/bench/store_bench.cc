@@ -1,6 +1,6 @@
 // How fast the store is on this machine's disk, beside what the disk itself allows in the same run.
-// Usage: store_bench [directory [records [page_bytes [backlog]]]]. Figures belong in docs/adr/0003. Processor time a record tells what a quiet machine
-// could do when this one is busy.
+// Usage: store_bench [directory [records [page_bytes [backlog]]]]. Figures belong in docs/adr/0003.
+// Processor time a record tells what a quiet machine could do when this one is busy.
 #include "core/metrics.h"
 #include "store/embedded/embedded_store.h"
 
@@ -41,7 +41,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 double cpu_seconds() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
 
@@ -86,8 +88,10 @@ class Maker {
   std::size_t device_ = 0, in_run_ = 0;
 };
 
-/// Offers `records` in batches, at most `in_flight_max` unanswered, as the ingest would. All must be stored.
-void keep_all(store::ReportQueue& queue, Maker& maker, std::size_t records, std::size_t batch_size, std::size_t in_flight_max) {
+/// Offers `records` in batches, at most `in_flight_max` unanswered, as the ingest would. All must
+/// be stored.
+void keep_all(store::ReportQueue& queue, Maker& maker, std::size_t records, std::size_t batch_size,
+              std::size_t in_flight_max) {
   std::mutex mutex;
   std::condition_variable answered;
   std::size_t in_flight = 0;
@@ -100,8 +104,10 @@ void keep_all(store::ReportQueue& queue, Maker& maker, std::size_t records, std:
       ++in_flight;
     }
     queue.keep(std::move(batch), [&](Result<std::vector<store::KeepResult>> results) {
-      if (!results) failed = true;
-      else for (const auto& result : *results) failed = failed || result.kept != store::Kept::stored;
+      if (!results)
+        failed = true;
+      else
+        for (const auto& result : *results) failed = failed || result.kept != store::Kept::stored;
       std::lock_guard lock(mutex);
       --in_flight;
       answered.notify_one();
@@ -118,15 +124,18 @@ void settle_all(store::ReportQueue& queue, std::atomic<std::size_t>& settled, st
     if (!batch) give_up(batch.error().message);
     if (!*batch) continue;
     std::vector<store::Settlement> settlements;
-    for (const auto& report : (*batch)->reports) settlements.push_back({report.id, Outcome::delivered, "message"});
-    if (auto done = queue.settle((*batch)->lease, settlements); !done) give_up(done.error().message);
+    for (const auto& report : (*batch)->reports)
+      settlements.push_back({report.id, Outcome::delivered, "message"});
+    if (auto done = queue.settle((*batch)->lease, settlements); !done)
+      give_up(done.error().message);
     settled += settlements.size();
   }
 }
 
 store::EmbeddedOptions options;
 
-std::unique_ptr<store::Store> open(const std::string& directory, const Clock& clock, Metrics& metrics) {
+std::unique_ptr<store::Store> open(const std::string& directory, const Clock& clock,
+                                   Metrics& metrics) {
   store::StoreConfig config;
   config.directory = directory;
   auto opened = store::open_embedded(config, options, clock, metrics);
@@ -135,7 +144,8 @@ std::unique_ptr<store::Store> open(const std::string& directory, const Clock& cl
   return std::move(*opened);
 }
 
-/// The bare limit: the same bytes in the same groups, written and synced, over a file that is already there.
+/// The bare limit: the same bytes in the same groups, written and synced, over a file that is
+/// already there.
 double raw_rate(const std::string& directory, std::size_t records, std::size_t group) {
   const std::string path = directory + "/raw";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -149,7 +159,9 @@ double raw_rate(const std::string& directory, std::size_t records, std::size_t g
   fsync(fd);
   const auto start = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < records; i += group) {
-    if (pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(i * kBodyBytes % (wrap - bytes.size()))) < 0) give_up("cannot write");
+    if (pwrite(fd, bytes.data(), bytes.size(),
+               static_cast<off_t>(i * kBodyBytes % (wrap - bytes.size()))) < 0)
+      give_up("cannot write");
     fdatasync(fd);
   }
   const double rate = static_cast<double>(records) / seconds_since(start);
@@ -171,10 +183,15 @@ int main(int argc, char** argv) {
     std::filesystem::create_directories(directory);
   };
 
-  std::printf("%zu-byte bodies, %zu devices, %u processors\n", kBodyBytes, kDevices, std::thread::hardware_concurrency());
+  std::printf("%zu-byte bodies, %zu devices, %u processors\n", kBodyBytes, kDevices,
+              std::thread::hardware_concurrency());
   const struct {
     std::size_t batch, in_flight, count;
-  } cases[] = {{256, 1, records}, {256, 8, records}, {16, 1, records / 4}, {16, 64, records}, {1, 1, records / 40}};
+  } cases[] = {{256, 1, records},
+               {256, 8, records},
+               {16, 1, records / 4},
+               {16, 64, records},
+               {1, 1, records / 40}};
   for (const auto& [batch, in_flight, count] : cases) {
     fresh();
     const double bare = raw_rate(directory, count / 2, batch);
@@ -186,8 +203,10 @@ int main(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     keep_all(store->reports(), maker, whole, batch, in_flight);
     const double rate = static_cast<double>(whole) / seconds_since(start);
-    std::printf("keep by %3zu, %2zu in flight: %8.0f records/s, %5.1f us processor time each (bare write+fdatasync, one at a time: %8.0f)\n",
-                batch, in_flight, rate, (cpu_seconds() - cpu) * 1e6 / static_cast<double>(whole), bare);
+    std::printf(
+        "keep by %3zu, %2zu in flight: %8.0f records/s, %5.1f us processor time each (bare "
+        "write+fdatasync, one at a time: %8.0f)\n",
+        batch, in_flight, rate, (cpu_seconds() - cpu) * 1e6 / static_cast<double>(whole), bare);
     std::fflush(stdout);
   }
 
@@ -201,13 +220,17 @@ int main(int argc, char** argv) {
     std::vector<std::thread> threads;
     const double cpu = cpu_seconds();
     const auto start = std::chrono::steady_clock::now();
-    for (std::size_t i = 0; i < workers; ++i) threads.emplace_back([&] { settle_all(store->reports(), settled, whole); });
+    for (std::size_t i = 0; i < workers; ++i)
+      threads.emplace_back([&] { settle_all(store->reports(), settled, whole); });
     keep_all(store->reports(), maker, whole, 256, 8);
     const double kept = seconds_since(start);
     for (auto& thread : threads) thread.join();
-    std::printf("keep + lease + settle, %zu workers: %8.0f records/s, %5.1f us processor time each (keeping took %.0f %% of the time)\n", workers,
-                static_cast<double>(whole) / seconds_since(start), (cpu_seconds() - cpu) * 1e6 / static_cast<double>(whole),
-                100 * kept / seconds_since(start));
+    std::printf(
+        "keep + lease + settle, %zu workers: %8.0f records/s, %5.1f us processor time each "
+        "(keeping took %.0f %% of the time)\n",
+        workers, static_cast<double>(whole) / seconds_since(start),
+        (cpu_seconds() - cpu) * 1e6 / static_cast<double>(whole),
+        100 * kept / seconds_since(start));
     std::fflush(stdout);
   }
 
@@ -224,9 +247,11 @@ int main(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     Metrics metrics;
     auto store = open(directory, clock, metrics);
-    std::printf("start with %zu waiting reports of 20000 devices: %.2f s, %.0f bytes resident a report\n", backlog / 256 * 256,
-                seconds_since(start),
-                static_cast<double>(resident_bytes() - std::min(before, resident_bytes())) / static_cast<double>(backlog));
+    std::printf(
+        "start with %zu waiting reports of 20000 devices: %.2f s, %.0f bytes resident a report\n",
+        backlog / 256 * 256, seconds_since(start),
+        static_cast<double>(resident_bytes() - std::min(before, resident_bytes())) /
+            static_cast<double>(backlog));
   }
   std::filesystem::remove_all(directory);
 }

@@ -1,4 +1,5 @@
-// Keeps reports for ever and tells each acknowledged one on the descriptor it was given: "agent sequence". Its parent kills it.
+// Keeps reports for ever and tells each acknowledged one on the descriptor it was given: "agent
+// sequence". Its parent kills it.
 #include "store/open_store.h"
 
 #include <unistd.h>

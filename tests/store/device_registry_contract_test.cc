@@ -14,7 +14,8 @@ using store::Token;
 
 class DeviceRegistry : public StoreContract {
  protected:
-  Result<Device> enrol(const std::string& key, const std::string& token_hash = "", const std::string& host = "host") {
+  Result<Device> enrol(const std::string& key, const std::string& token_hash = "",
+                       const std::string& host = "host") {
     std::promise<Result<Device>> promise;
     auto answer = promise.get_future();
     registry().enrol({AgentKey(key), token_hash, host, host + ".example", "Debian 12", "agent 0.1"},
@@ -61,10 +62,12 @@ TEST_P(DeviceRegistry, KeepsEverythingOverARestart) {
   ASSERT_TRUE(device);
   EXPECT_EQ(device->state, DeviceState::active);
   EXPECT_EQ(device->enrolled_by, "token t1");
-  store::SiteIdentity identity{IdentityState::ready, SmsId("GUID:1"), std::string("\0sealed", 7), clock_.wall(), "mp.code"};
+  store::SiteIdentity identity{IdentityState::ready, SmsId("GUID:1"), std::string("\0sealed", 7),
+                               clock_.wall(), "mp.code"};
   ASSERT_TRUE(registry().set_site_identity(device->id, identity));
   clock_.advance(1min);
-  registry().note_seen(device->id, clock_.wall(), "renamed", "renamed.example", "Debian 13", "agent 0.2");
+  registry().note_seen(device->id, clock_.wall(), "renamed", "renamed.example", "Debian 13",
+                       "agent 0.2");
   reopen();
   const auto found = registry().find(device->id);
   ASSERT_TRUE(found);
@@ -131,7 +134,8 @@ TEST_P(DeviceRegistry, SaysWhyATokenDoesNotLetIn) {
 
 TEST_P(DeviceRegistry, ActivatesAPendingDeviceThatBringsAGoodToken) {
   const auto device = enrol("key");
-  EXPECT_EQ(enrol("key", std::string(32, 'z'))->state, DeviceState::pending) << "a bad one changes nothing";
+  EXPECT_EQ(enrol("key", std::string(32, 'z'))->state, DeviceState::pending)
+      << "a bad one changes nothing";
   const auto offered = token("t1");
   ASSERT_TRUE(registry().add_token(offered));
   const auto active = enrol("key", offered.hash);
@@ -182,7 +186,8 @@ TEST_P(DeviceRegistry, BoundsPendingDevicesAllDevicesAndTokens) {
 TEST_P(DeviceRegistry, SaysWhenItDoesNotKnowADeviceOrToken) {
   const auto state = registry().set_state(AgentId("nobody"), DeviceState::active);
   expect_refused(state, "registry.unknown");
-  for (const auto& refused : {registry().set_site_identity(AgentId("nobody"), {}), registry().revoke_token("none")}) {
+  for (const auto& refused :
+       {registry().set_site_identity(AgentId("nobody"), {}), registry().revoke_token("none")}) {
     ASSERT_FALSE(refused);
     EXPECT_STREQ(refused.error().code, "registry.unknown");
   }

@@ -1,6 +1,6 @@
 // What only the embedded store promises: how it meets bad disks, damaged files and sudden death.
-#include "core/log.h"
 #include "store/embedded/embedded_store.h"
+#include "core/log.h"
 #include "tests/store/fault_vfs.h"
 #include "tests/store/store_fixture.h"
 
@@ -44,14 +44,26 @@ class EmbeddedStore : public StoreTest {
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) names.push_back(entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path()))
+      names.push_back(entry.path().filename());
     std::sort(names.begin(), names.end());
     return names;
   }
   std::size_t set_aside() const {
     std::size_t count = 0;
-    for (const auto& name : files()) count += name.starts_with("greengate.db.damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm");
+    for (const auto& name : files())
+      count += name.starts_with("greengate.db.damaged-") && !name.ends_with("-wal") &&
+               !name.ends_with("-shm");
     return count;
+  }
+  /// Waits for the writer's housekeeping, with a bound.
+  static bool eventually(const std::function<bool()>& holds) {
+    const auto end = std::chrono::steady_clock::now() + 20s;
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::yield();
+    }
+    return true;
   }
   double metric(const std::string& line) const {
     const std::string text = metrics_.render();
@@ -84,7 +96,8 @@ TEST_F(FailingDisk, AFullDiskKeepsNothingAndLaterReportsAreOutOfOrder) {
   EXPECT_EQ(queue().last_sequence(AgentId("a"), 1), 2u);
   EXPECT_EQ(kept({report("a", 5)}), Outcomes{Kept::out_of_order}) << "no hole is left";
   EXPECT_EQ(queue().stats().waiting, 2u);
-  EXPECT_EQ(kept({report("a", 3), report("a", 4), report("a", 5)}), (Outcomes{Kept::stored, Kept::stored, Kept::stored}));
+  EXPECT_EQ(kept({report("a", 3), report("a", 4), report("a", 5)}),
+            (Outcomes{Kept::stored, Kept::stored, Kept::stored}));
   reopen();
   EXPECT_EQ(sequences(lease()), (Sequences{1, 2, 3, 4, 5}));
 }
@@ -95,14 +108,14 @@ TEST_F(FailingDisk, ABatchAlreadyOnItsWayBehindAFailedOneIsOutOfOrder) {
   disk().writes_left = 3;
   std::promise<Outcomes> second;
   std::promise<const char*> first;
-  queue().keep({report("a", 2, std::string(200'000, 'x'))},
-               [&](auto result) {
-                 disk().heal();
-                 first.set_value(result ? "" : result.error().code);
-               });
+  queue().keep({report("a", 2, std::string(200'000, 'x'))}, [&](auto result) {
+    disk().heal();
+    first.set_value(result ? "" : result.error().code);
+  });
   queue().keep({report("a", 3)}, [&](auto result) {
     Outcomes outcomes;
-    if (result) for (const auto& each : *result) outcomes.push_back(each.kept);
+    if (result)
+      for (const auto& each : *result) outcomes.push_back(each.kept);
     second.set_value(outcomes);
   });
   EXPECT_STREQ(first.get_future().get(), "queue.disk");
@@ -208,8 +221,9 @@ TEST_F(EmbeddedStore, SetsAFileAsideThatIsNoDatabaseAndStarts) {
   EXPECT_EQ(metric("greengate_store_damaged_files_total"), 2.0);
 }
 
-// Goal: damage costs what it hit and no more. Method: fill several hundred pages, overwrite one in the middle of the reports, and see
-// that the store starts, still knows its devices and brings back most reports.
+// Goal: damage costs what it hit and no more. Method: fill several hundred pages, overwrite one in
+// the middle of the reports, and see that the store starts, still knows its devices and brings back
+// most reports.
 TEST_F(EmbeddedStore, SavesWhatItCanFromADamagedFile) {
   open();
   std::promise<void> enrolled;
@@ -218,8 +232,10 @@ TEST_F(EmbeddedStore, SavesWhatItCanFromADamagedFile) {
     enrolled.set_value();
   });
   enrolled.get_future().wait();
-  for (int i = 0; i < 40; ++i) keep({report("a" + std::to_string(i), 1, std::string(100'000, 'x'))}).value();
-  for (int i = 0; i < 400; ++i) keep({report("b" + std::to_string(i), 1, std::string(1'000, 'y'))}).value();
+  for (int i = 0; i < 40; ++i)
+    keep({report("a" + std::to_string(i), 1, std::string(100'000, 'x'))}).value();
+  for (int i = 0; i < 400; ++i)
+    keep({report("b" + std::to_string(i), 1, std::string(1'000, 'y'))}).value();
   close();
   {
     std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -233,6 +249,75 @@ TEST_F(EmbeddedStore, SavesWhatItCanFromADamagedFile) {
   EXPECT_GT(queue().stats().waiting, 400u);
   EXPECT_LT(queue().stats().waiting, 440u);
   EXPECT_TRUE(lease());
+}
+
+TEST_F(EmbeddedStore, FinishesARebuildingThatWasCutOffBetweenTheTwoRenames) {
+  open();
+  keep_sequences("a", 1, 2);
+  close();
+  std::filesystem::rename(path(), path() + ".rebuilt");
+  open();
+  EXPECT_EQ(sequences(lease()), (Sequences{1, 2}));
+  close();
+  std::ofstream(path() + ".rebuilt") << "an attempt that was cut off earlier";
+  open();
+  EXPECT_EQ(queue().stats().waiting, 2u);
+  EXPECT_FALSE(std::filesystem::exists(path() + ".rebuilt"));
+}
+
+TEST_F(EmbeddedStore, RefusesToKeepWhenMemoryIsFullOfWhatWaitsForTheDisk) {
+  options_.pending_bytes_max = 10'000;
+  open();
+  std::promise<void> entered, release;
+  auto gate = release.get_future().share();
+  queue().keep({report("a", 1)}, [&, gate](auto) {
+    entered.set_value();
+    gate.wait();  // the writer stands still, as it does on a slow disk
+  });
+  entered.get_future().wait();
+  std::promise<Kept> second;
+  std::promise<std::string> third;
+  queue().keep({report("b", 1, std::string(9'000, 'x'))},
+               [&](auto result) { second.set_value(result->front().kept); });
+  queue().keep({report("c", 1, std::string(9'000, 'x'))},
+               [&](auto result) { third.set_value(result ? "" : result.error().code); });
+  release.set_value();
+  EXPECT_EQ(second.get_future().get(), Kept::stored);
+  EXPECT_EQ(third.get_future().get(), "queue.busy");
+  EXPECT_EQ(kept({report("c", 1)}), Outcomes{Kept::stored});
+}
+
+TEST_F(EmbeddedStore, ExpiresReportsNobodyLeases) {
+  options_.writer.housekeeping_every = 1ms;
+  open();
+  queue().hold(AgentId("a"));
+  auto mortal = report("a", 2);
+  mortal.time_to_live = 10s;
+  EXPECT_EQ(kept({report("a", 1), mortal, report("a", 3)}),
+            (Outcomes{Kept::stored, Kept::stored, Kept::stored}));
+  clock_.advance(10s);
+  ASSERT_TRUE(eventually([this] { return queue().stats().expired_total == 1; }));
+  queue().unhold(AgentId("a"));
+  EXPECT_EQ(sequences(lease()), (Sequences{1, 3}));
+}
+
+TEST_F(EmbeddedStore, DropsTheOldestDeadLettersAboveTheirBound) {
+  options_.writer.housekeeping_every = 1ms;
+  config_.queue_bytes_max = 1 << 20;  // an eighth of it for dead letters
+  open();
+  const std::string body(20'000, 'x');
+  for (std::uint64_t sequence = 1; sequence <= 10; ++sequence) {
+    ASSERT_EQ(kept({report("a", sequence, body)}), Outcomes{Kept::stored});
+    const auto batch = lease();
+    ASSERT_TRUE(
+        queue().bury(batch->lease, ids(*batch), {Remedy::reject, "mp.refused", "Refused.", {}}));
+  }
+  ASSERT_TRUE(eventually([this] { return queue().stats().buried == 6; })) << queue().stats().buried;
+  EXPECT_EQ(queue().stats().buried_total, 10u);
+  EXPECT_EQ(queue().trace(AgentId("a"), 20)->size(), 10u) << "the reasons stay in the history";
+  reopen();
+  EXPECT_EQ(queue().stats().buried, 6u);
+  EXPECT_EQ(metric("greengate_queue_buried_reports_total{code=\"mp.refused\"}"), 10.0);
 }
 
 TEST_F(EmbeddedStore, RefusesADatabaseOfAnotherProgramAndLeavesItAlone) {
@@ -267,7 +352,8 @@ TEST_F(EmbeddedStore, KeepsItsFileToItself) {
   open();
   keep_sequences("a", 1, 1);
   for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-    EXPECT_EQ(entry.status().permissions() & (std::filesystem::perms::group_all | std::filesystem::perms::others_all),
+    EXPECT_EQ(entry.status().permissions() &
+                  (std::filesystem::perms::group_all | std::filesystem::perms::others_all),
               std::filesystem::perms::none)
         << entry.path();
   }
@@ -286,9 +372,10 @@ TEST(OpenStore, NamesTheKindsThereAre) {
   EXPECT_TRUE(store::StoreConfig{}.problems().empty());
 }
 
-// Goal: nothing acknowledged is lost by kill -9. Method: a child keeps reports, two batches in flight, and tells each acknowledged one over
-// a pipe; we kill it at a random moment, open its store and find every one of them, in order and once. It goes on in the same
-// directory, twenty times.
+// Goal: nothing acknowledged is lost by kill -9. Method: a child keeps reports, two batches in
+// flight, and tells each acknowledged one over a pipe; we kill it at a random moment, open its
+// store and find every one of them, in order and once. It goes on in the same directory, twenty
+// times.
 TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
   const unsigned seed = std::random_device{}();
   std::mt19937 random(seed);
@@ -302,7 +389,8 @@ TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      execl(GREENGATE_CRASH_CHILD, "store_crash_child", directory_.path().c_str(), out.c_str(), static_cast<char*>(nullptr));
+      execl(GREENGATE_CRASH_CHILD, "store_crash_child", directory_.path().c_str(), out.c_str(),
+            static_cast<char*>(nullptr));
       _exit(127);
     }
     ::close(ends[1]);
@@ -318,7 +406,8 @@ TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
     }
     ASSERT_EQ(lines, until) << "the child ended by itself";
     kill(child, SIGKILL);
-    while (fscanf(told, "%31s %llu", agent, &sequence) == 2) {  // what it still said before it died counts
+    while (fscanf(told, "%31s %llu", agent, &sequence) ==
+           2) {  // what it still said before it died counts
       acknowledged[agent] = std::max<std::uint64_t>(acknowledged[agent], sequence);
     }
     fclose(told);
@@ -328,7 +417,8 @@ TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
 
     open();
     for (const auto& [id, last] : acknowledged) {
-      EXPECT_GE(queue().last_sequence(AgentId(id), 1), last) << id << " round " << round << " seed " << seed;
+      EXPECT_GE(queue().last_sequence(AgentId(id), 1), last)
+          << id << " round " << round << " seed " << seed;
     }
     close();
   }
@@ -344,7 +434,8 @@ TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
   for (const auto& [id, last] : acknowledged) {
     const auto& sequences = found[id];
     ASSERT_GE(sequences.size(), last) << id;
-    for (std::size_t i = 0; i < sequences.size(); ++i) ASSERT_EQ(sequences[i], i + 1) << id << " seed " << seed;
+    for (std::size_t i = 0; i < sequences.size(); ++i)
+      ASSERT_EQ(sequences[i], i + 1) << id << " seed " << seed;
   }
   EXPECT_EQ(queue().stats().damaged, 0u);
 }

@@ -50,30 +50,48 @@ class FaultVfs {
     };
     methods_.iVersion = 2;
     methods_.xClose = [](sqlite3_file* f) { return real(f)->pMethods->xClose(real(f)); };
-    methods_.xRead = [](sqlite3_file* f, void* to, int n, sqlite3_int64 at) { return real(f)->pMethods->xRead(real(f), to, n, at); };
+    methods_.xRead = [](sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
+      return real(f)->pMethods->xRead(real(f), to, n, at);
+    };
     methods_.xWrite = [](sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
       auto& left = instance().writes_left;
       if (left == 0) return SQLITE_FULL;
       if (left > 0) --left;
       return real(f)->pMethods->xWrite(real(f), from, n, at);
     };
-    methods_.xTruncate = [](sqlite3_file* f, sqlite3_int64 n) { return real(f)->pMethods->xTruncate(real(f), n); };
+    methods_.xTruncate = [](sqlite3_file* f, sqlite3_int64 n) {
+      return real(f)->pMethods->xTruncate(real(f), n);
+    };
     methods_.xSync = [](sqlite3_file* f, int flags) {
       return instance().sync_fails ? SQLITE_IOERR_FSYNC : real(f)->pMethods->xSync(real(f), flags);
     };
-    methods_.xFileSize = [](sqlite3_file* f, sqlite3_int64* n) { return real(f)->pMethods->xFileSize(real(f), n); };
+    methods_.xFileSize = [](sqlite3_file* f, sqlite3_int64* n) {
+      return real(f)->pMethods->xFileSize(real(f), n);
+    };
     methods_.xLock = [](sqlite3_file* f, int l) { return real(f)->pMethods->xLock(real(f), l); };
-    methods_.xUnlock = [](sqlite3_file* f, int l) { return real(f)->pMethods->xUnlock(real(f), l); };
-    methods_.xCheckReservedLock = [](sqlite3_file* f, int* r) { return real(f)->pMethods->xCheckReservedLock(real(f), r); };
-    methods_.xFileControl = [](sqlite3_file* f, int op, void* arg) { return real(f)->pMethods->xFileControl(real(f), op, arg); };
+    methods_.xUnlock = [](sqlite3_file* f, int l) {
+      return real(f)->pMethods->xUnlock(real(f), l);
+    };
+    methods_.xCheckReservedLock = [](sqlite3_file* f, int* r) {
+      return real(f)->pMethods->xCheckReservedLock(real(f), r);
+    };
+    methods_.xFileControl = [](sqlite3_file* f, int op, void* arg) {
+      return real(f)->pMethods->xFileControl(real(f), op, arg);
+    };
     methods_.xSectorSize = [](sqlite3_file* f) { return real(f)->pMethods->xSectorSize(real(f)); };
-    methods_.xDeviceCharacteristics = [](sqlite3_file* f) { return real(f)->pMethods->xDeviceCharacteristics(real(f)); };
+    methods_.xDeviceCharacteristics = [](sqlite3_file* f) {
+      return real(f)->pMethods->xDeviceCharacteristics(real(f));
+    };
     methods_.xShmMap = [](sqlite3_file* f, int page, int size, int extend, void volatile** to) {
       return real(f)->pMethods->xShmMap(real(f), page, size, extend, to);
     };
-    methods_.xShmLock = [](sqlite3_file* f, int at, int n, int flags) { return real(f)->pMethods->xShmLock(real(f), at, n, flags); };
+    methods_.xShmLock = [](sqlite3_file* f, int at, int n, int flags) {
+      return real(f)->pMethods->xShmLock(real(f), at, n, flags);
+    };
     methods_.xShmBarrier = [](sqlite3_file* f) { real(f)->pMethods->xShmBarrier(real(f)); };
-    methods_.xShmUnmap = [](sqlite3_file* f, int remove) { return real(f)->pMethods->xShmUnmap(real(f), remove); };
+    methods_.xShmUnmap = [](sqlite3_file* f, int remove) {
+      return real(f)->pMethods->xShmUnmap(real(f), remove);
+    };
     sqlite3_vfs_register(&vfs_, 0);
   }
 

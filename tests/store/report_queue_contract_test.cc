@@ -49,7 +49,8 @@ TEST_P(ReportQueue, LeasesWhatItKept) {
 
 TEST_P(ReportQueue, KeepsEveryReportOnce) {
   EXPECT_EQ(kept({report("a", 1), report("a", 2)}), (Outcomes{Kept::stored, Kept::stored}));
-  EXPECT_EQ(kept({report("a", 1), report("a", 2), report("a", 3)}), (Outcomes{Kept::duplicate, Kept::duplicate, Kept::stored}));
+  EXPECT_EQ(kept({report("a", 1), report("a", 2), report("a", 3)}),
+            (Outcomes{Kept::duplicate, Kept::duplicate, Kept::stored}));
   EXPECT_EQ(sequences(lease()), (Sequences{1, 2, 3}));
 }
 
@@ -80,7 +81,9 @@ TEST_P(ReportQueue, TakesAGapThatTheAgentDeclared) {
   EXPECT_EQ(kept({sixth}), Outcomes{Kept::stored});
 }
 
-TEST_P(ReportQueue, RefusesSequenceZero) { EXPECT_EQ(kept({report("a", 0)}), Outcomes{Kept::out_of_order}); }
+TEST_P(ReportQueue, RefusesSequenceZero) {
+  EXPECT_EQ(kept({report("a", 0)}), Outcomes{Kept::out_of_order});
+}
 
 TEST_P(ReportQueue, TellsTheLastStoredSequenceWithEachResult) {
   auto results = keep({report("a", 1), report("a", 2), report("a", 1), report("a", 9)});
@@ -118,7 +121,8 @@ TEST_P(ReportQueue, LeasesADevicesReportsOldestFirstUpToBothBounds) {
   batch = lease(100, 7);
   EXPECT_EQ(sequences(batch), (Sequences{3, 4}));
   ASSERT_TRUE(queue().settle(batch->lease, all(*batch)));
-  EXPECT_EQ(sequences(lease(0, 0)), Sequences{5}) << "at least one report, however small the bounds";
+  EXPECT_EQ(sequences(lease(0, 0)), Sequences{5})
+      << "at least one report, however small the bounds";
 }
 
 TEST_P(ReportQueue, LeasesOneBatchOfADeviceAtATime) {
@@ -153,8 +157,10 @@ TEST_P(ReportQueue, ReturnsAnExpiredLeaseByItself) {
   EXPECT_EQ(sequences(again), (Sequences{1, 2}));
   EXPECT_EQ(again->reports[0].attempt, 1u);
 
-  for (const auto& refused : {queue().settle(lost->lease, all(*lost)), queue().bury(lost->lease, ids(*lost), busy),
-                              queue().postpone(lost->lease, ids(*lost), 0ms, busy), queue().pin(lost->lease, ids(*lost), "", {})}) {
+  for (const auto& refused :
+       {queue().settle(lost->lease, all(*lost)), queue().bury(lost->lease, ids(*lost), busy),
+        queue().postpone(lost->lease, ids(*lost), 0ms, busy),
+        queue().pin(lost->lease, ids(*lost), "", {})}) {
     ASSERT_FALSE(refused);
     EXPECT_STREQ(refused.error().code, "queue.lease_lost");
     EXPECT_EQ(refused.error().remedy, Remedy::reject);
@@ -241,8 +247,10 @@ TEST_P(ReportQueue, BringsAPinnedGroupBackWholeUnmixedWithItsNoteAndCounters) {
   ASSERT_TRUE(registry().size() == 0);
   keep_sequences("a", 1, 5);
   auto batch = lease(4);
-  ASSERT_TRUE(queue().pin(batch->lease, {batch->reports[0].id, batch->reports[2].id}, "message 17", {{"state.serial", 41}}));
-  ASSERT_TRUE(queue().pin(batch->lease, {batch->reports[1].id}, "message 18", {{"state.serial", 42}}));
+  ASSERT_TRUE(queue().pin(batch->lease, {batch->reports[0].id, batch->reports[2].id}, "message 17",
+                          {{"state.serial", 41}}));
+  ASSERT_TRUE(
+      queue().pin(batch->lease, {batch->reports[1].id}, "message 18", {{"state.serial", 42}}));
   EXPECT_EQ(registry().counter(AgentId("a"), "state.serial"), 42u);
   for (const bool restart : {false, true}) {
     if (restart) {
@@ -287,7 +295,8 @@ TEST_P(ReportQueue, ExpiresWhatOutlivedItsTimeToLive) {
   clock_.advance(10s);
   const auto batch = lease();
   EXPECT_EQ(sequences(batch), Sequences{2});
-  ASSERT_TRUE(queue().settle(batch->lease, all(*batch)));  // goes through the same writer, after the expiry
+  ASSERT_TRUE(
+      queue().settle(batch->lease, all(*batch)));  // goes through the same writer, after the expiry
   const auto traces = queue().trace(AgentId("a"), 10);
   ASSERT_TRUE(traces && traces->size() == 2u);
   EXPECT_EQ(traces->back().outcome, Outcome::expired);
@@ -316,7 +325,8 @@ TEST_P(ReportQueue, ShowsAReportsLifeNewestFirst) {
   const auto batch = lease(3);
   ASSERT_TRUE(queue().settle(batch->lease, {{batch->reports[0].id, Outcome::delivered, "message 9"},
                                             {batch->reports[1].id, Outcome::superseded, ""}}));
-  ASSERT_TRUE(queue().bury(batch->lease, {batch->reports[2].id}, {Remedy::reject, "mp.refused", "Refused by the site.", {}}));
+  ASSERT_TRUE(queue().bury(batch->lease, {batch->reports[2].id},
+                           {Remedy::reject, "mp.refused", "Refused by the site.", {}}));
   auto traces = queue().trace(AgentId("a"), 10);
   ASSERT_TRUE(traces && traces->size() == 5u);
   Sequences order;
@@ -415,7 +425,8 @@ TEST_P(ReportQueue, KeepsNothingOfAnAgentAfterAReportThatFoundNoRoom) {
   reopen();
   auto large = report("a", 1, std::string(2 << 20, 'x'));
   auto next = report("a", 2);
-  EXPECT_EQ(kept({large, next, report("b", 1)}), (Outcomes{Kept::full, Kept::out_of_order, Kept::stored}));
+  EXPECT_EQ(kept({large, next, report("b", 1)}),
+            (Outcomes{Kept::full, Kept::out_of_order, Kept::stored}));
 }
 
 TEST_P(ReportQueue, NeverGivesAnIdTwice) {
@@ -439,7 +450,8 @@ TEST_P(ReportQueue, AnswersStoppingOnceItDrains) {
   const auto none = queue().lease(1, 1, 0ms);
   ASSERT_FALSE(none);
   EXPECT_STREQ(none.error().code, "queue.stopping");
-  EXPECT_TRUE(queue().settle(batch->lease, all(*batch))) << "what workers have in hand can still be settled";
+  EXPECT_TRUE(queue().settle(batch->lease, all(*batch)))
+      << "what workers have in hand can still be settled";
   store_->stop();
   store_->stop();
   const auto late = queue().settle(batch->lease, {});
@@ -448,8 +460,9 @@ TEST_P(ReportQueue, AnswersStoppingOnceItDrains) {
   EXPECT_FALSE(store_->start()) << "a stopped store is opened anew";
 }
 
-// Goal: no order is lost between threads. Method: a producer keeps numbered reports of 40 devices while eight threads lease them,
-// settle, postpone or hand back at random; every device's reports must be settled exactly in the order of their numbers.
+// Goal: no order is lost between threads. Method: a producer keeps numbered reports of 40 devices
+// while eight threads lease them, settle, postpone or hand back at random; every device's reports
+// must be settled exactly in the order of their numbers.
 TEST_P(ReportQueue, KeepsEachDevicesOrderUnderEightLeasingThreads) {
   const unsigned seed = std::random_device{}();
   RecordProperty("seed", std::to_string(seed));

@@ -26,7 +26,8 @@ class Sealer : public testing::Test {
 
 TEST_F(Sealer, OpensWhatItSealed) {
   const auto sealer = make();
-  for (const std::string& secret : {std::string(), std::string("\0key", 4), std::string(100'000, 's')}) {
+  for (const std::string& secret :
+       {std::string(), std::string("\0key", 4), std::string(100'000, 's')}) {
     const auto box = sealer.seal(secret, "place");
     ASSERT_TRUE(box);
     EXPECT_EQ(box->size(), 1 + 12 + secret.size() + 16);
@@ -70,7 +71,8 @@ TEST_F(Sealer, RefusesAMissingShortLongOrSharedKeyFile) {
   };
   expect_no_key("missing");
   for (const auto& [name, bytes, mode] :
-       {std::tuple{"short", 31, 0600}, std::tuple{"long", 33, 0600}, std::tuple{"shared", 32, 0640}}) {
+       {std::tuple{"short", 31, 0600}, std::tuple{"long", 33, 0600},
+        std::tuple{"shared", 32, 0640}}) {
     const std::string path = directory_.path() + "/" + name;
     std::ofstream(path) << std::string(static_cast<std::size_t>(bytes), 'k');
     ASSERT_EQ(chmod(path.c_str(), static_cast<mode_t>(mode)), 0);
@@ -81,7 +83,9 @@ TEST_F(Sealer, RefusesAMissingShortLongOrSharedKeyFile) {
   EXPECT_STREQ(nowhere.error().code, "seal.key");
 }
 
-TEST_F(Sealer, RefusesToSealWhatIsTooLarge) { expect_broken(make().seal(std::string((16 << 20) + 1, 'x'), "place")); }
+TEST_F(Sealer, RefusesToSealWhatIsTooLarge) {
+  expect_broken(make().seal(std::string((16 << 20) + 1, 'x'), "place"));
+}
 
 }  // namespace
 }  // namespace greengate::test

@@ -19,7 +19,8 @@ namespace greengate::test {
 class TempDirectory {
  public:
   TempDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "greengate-store-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "greengate-store-XXXXXX").string();
     if (!mkdtemp(pattern.data())) std::abort();
     path_ = pattern;
   }
@@ -38,7 +39,9 @@ class TempDirectory {
 /// One way to build a store; the contract is the same for each.
 struct StoreKind {
   std::string name;
-  std::function<Result<std::unique_ptr<store::Store>>(const store::StoreConfig&, const Clock&, Metrics&)> open;
+  std::function<Result<std::unique_ptr<store::Store>>(const store::StoreConfig&, const Clock&,
+                                                      Metrics&)>
+      open;
 };
 
 inline std::vector<StoreKind> store_kinds() {
@@ -50,7 +53,9 @@ inline std::vector<StoreKind> store_kinds() {
 /// An open store in a directory of its own, on a clock the test moves.
 class StoreTest : public testing::Test {
  protected:
-  explicit StoreTest(StoreKind kind = store_kinds()[0]) : kind_(std::move(kind)) { config_.directory = directory_.path(); }
+  explicit StoreTest(StoreKind kind = store_kinds()[0]) : kind_(std::move(kind)) {
+    config_.directory = directory_.path();
+  }
 
   void open() {
     auto opened = kind_.open(config_, clock_, metrics_);
@@ -66,7 +71,8 @@ class StoreTest : public testing::Test {
   store::ReportQueue& queue() { return store_->reports(); }
   store::DeviceRegistry& registry() { return store_->devices(); }
 
-  static store::NewReport report(const std::string& agent, std::uint64_t sequence, std::string body = "body") {
+  static store::NewReport report(const std::string& agent, std::uint64_t sequence,
+                                 std::string body = "body") {
     store::NewReport made;
     made.name = {AgentId(agent), 1, sequence};
     made.kind = 3;
@@ -77,7 +83,8 @@ class StoreTest : public testing::Test {
   Result<std::vector<store::KeepResult>> keep(std::vector<store::NewReport> batch) {
     std::promise<Result<std::vector<store::KeepResult>>> promise;
     auto answer = promise.get_future();
-    queue().keep(std::move(batch), [&promise](auto result) { promise.set_value(std::move(result)); });
+    queue().keep(std::move(batch),
+                 [&promise](auto result) { promise.set_value(std::move(result)); });
     return answer.get();
   }
   /// The outcomes, in order; an error fails the test.
@@ -95,11 +102,13 @@ class StoreTest : public testing::Test {
     for (std::uint64_t sequence = first; sequence <= last; ++sequence) {
       batch.push_back(report(agent, sequence, agent + "/" + std::to_string(sequence)));
     }
-    for (const store::Kept outcome : kept(std::move(batch))) ASSERT_EQ(outcome, store::Kept::stored);
+    for (const store::Kept outcome : kept(std::move(batch)))
+      ASSERT_EQ(outcome, store::Kept::stored);
   }
 
   /// What is due now, if anything.
-  std::optional<store::Batch> lease(std::uint32_t reports_max = 100, std::uint64_t bytes_max = 1 << 20) {
+  std::optional<store::Batch> lease(std::uint32_t reports_max = 100,
+                                    std::uint64_t bytes_max = 1 << 20) {
     auto batch = queue().lease(reports_max, bytes_max, std::chrono::milliseconds(0));
     EXPECT_TRUE(batch) << batch.error().message;
     return batch ? std::move(*batch) : std::nullopt;
@@ -116,7 +125,8 @@ class StoreTest : public testing::Test {
     for (const auto& leased : batch.reports) found.push_back(leased.id);
     return found;
   }
-  static std::vector<store::Settlement> all(const store::Batch& batch, store::Outcome outcome = store::Outcome::delivered,
+  static std::vector<store::Settlement> all(const store::Batch& batch,
+                                            store::Outcome outcome = store::Outcome::delivered,
                                             const std::string& tracking = "") {
     std::vector<store::Settlement> settlements;
     for (const auto& leased : batch.reports) settlements.push_back({leased.id, outcome, tracking});
@@ -138,6 +148,8 @@ class StoreContract : public StoreTest, public testing::WithParamInterface<Store
   void SetUp() override { open(); }
 };
 
-inline std::string kind_name(const testing::TestParamInfo<StoreKind>& info) { return info.param.name; }
+inline std::string kind_name(const testing::TestParamInfo<StoreKind>& info) {
+  return info.param.name;
+}
 
 }  // namespace greengate::test
