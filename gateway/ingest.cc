@@ -18,9 +18,10 @@
 #include <google/protobuf/arena.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
-#include <limits>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -337,6 +338,7 @@ void Ingest::Loop::receive_frames() {
 }
 
 void Ingest::Loop::take(const ReceivedFrame& frame) {
+  now_ = clock_.steady();  // a round may be long, and rates are judged by when a frame is read
   if (!frame.well_formed) {
     probe_.frame_refused("frame.envelope");
     warn("frame.envelope", "A message of several parts, or a connection that named itself.", nullptr);

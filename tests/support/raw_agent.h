@@ -27,7 +27,7 @@ class RawAgent {
   };
 
   RawAgent(const std::string& endpoint, const std::string& server_key, Keys keys = Keys::fresh(),
-           const std::string& own_routing_id = "")
+           const std::string& own_routing_id = "", int receive_frames_max = 100'000)
       : keys_(std::move(keys)), context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
     text(ZMQ_CURVE_SERVERKEY, server_key);
     text(ZMQ_CURVE_PUBLICKEY, keys_.public_key);
@@ -35,7 +35,7 @@ class RawAgent {
     if (!own_routing_id.empty()) text(ZMQ_ROUTING_ID, own_routing_id);
     number(ZMQ_LINGER, 0);
     number(ZMQ_RECONNECT_IVL, 20);
-    number(ZMQ_RCVHWM, 100'000);
+    number(ZMQ_RCVHWM, receive_frames_max);
     zmq_connect(socket_, endpoint.c_str());
   }
   ~RawAgent() {

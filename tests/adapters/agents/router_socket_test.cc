@@ -76,9 +76,8 @@ TEST_F(RouterSocketTest, SaysThatAConnectionIsGoneOrDoesNotRead) {
   open();
   EXPECT_EQ(router_->send(RoutingId(12345), "nobody there"), Sent::gone);
 
-  auto one = agent();
-  int small = 1;
-  zmq_setsockopt(one->socket(), ZMQ_RCVHWM, &small, sizeof small);
+  auto one = std::make_unique<RawAgent>(router_->endpoint(), config_.key.public_key,
+                                        RawAgent::Keys::fresh(), "", 1);
   one->send_bytes("hello");
   ReceivedFrame frame;
   ASSERT_TRUE(receive(frame));
@@ -86,7 +85,7 @@ TEST_F(RouterSocketTest, SaysThatAConnectionIsGoneOrDoesNotRead) {
   // Never reads: what the kernel and both ends can hold is finite, then send() says so instead of waiting.
   const std::string large(1 << 20, 'x');
   Sent sent = Sent::sent;
-  for (int i = 0; i < 10'000 && sent == Sent::sent; ++i) sent = router_->send(route, large);
+  for (int i = 0; i < 1'000 && sent == Sent::sent; ++i) sent = router_->send(route, large);
   EXPECT_EQ(sent, Sent::full);
 
   one.reset();
