@@ -456,12 +456,12 @@ Result<void> EmbeddedDeviceRegistry::write_counter(Database& database, const Age
 
 void EmbeddedDeviceRegistry::write_seen(bool now_at_all) {
   const SteadyTime now = clock_.steady();
-  if (!seen_written_) seen_written_ = now;
-  if (!now_at_all && now - *seen_written_ < settings_.seen_written_every) return;
-  seen_written_ = now;
   auto seen = std::make_shared<std::vector<std::string>>();
   {
     const std::unique_lock lock(mutex_);
+    if (!seen_written_) seen_written_ = now;
+    if (!now_at_all && now - *seen_written_ < settings_.seen_written_every) return;
+    seen_written_ = now;
     seen->assign(seen_unwritten_.begin(), seen_unwritten_.end());
     seen_unwritten_.clear();
   }

@@ -55,7 +55,7 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
 
   /// For ReportQueue::pin(): part of the caller's change.
   Result<void> write_counter(Database& database, const AgentId& id, const CounterValue& counter);
-  /// Writes what note_seen() left, when it is time for that or `now_at_all`.
+  /// Writes what note_seen() left, when it is time for that or `now_at_all`. Any thread.
   void write_seen(bool now_at_all);
 
   Result<void> before_commit(Database&) override { return {}; }
@@ -90,7 +90,6 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   std::unordered_map<std::string, std::string> staged_keys_;   ///< Key to id, of new devices.
   std::map<std::string, std::optional<Token>> staged_tokens_;  ///< By id; nothing: dropped.
   std::map<CounterKey, std::uint64_t> staged_counters_;
-  std::optional<SteadyTime> seen_written_;
 
   mutable std::shared_mutex mutex_;                  ///< Guards the members below.
   std::unordered_map<std::string, Device> devices_;  ///< By id.
@@ -101,6 +100,7 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   std::map<CounterKey, std::uint64_t> counters_;
   std::unordered_set<std::string>
       seen_unwritten_;  ///< Devices whose note_seen() is only in memory.
+  std::optional<SteadyTime> seen_written_;
 };
 
 }  // namespace greengate::store
