@@ -11,8 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace greengate::agent {
 namespace {
@@ -241,6 +243,20 @@ TEST_F(OutboxTest, AnotherProcessMayPutWhileItIsOpen) {
   EXPECT_EQ(put_state(*other), 2u);
   EXPECT_EQ(put_state(*one), 3u);
   EXPECT_THAT(waiting(*one), ElementsAre(1, 2, 3));
+}
+
+// A program that opens the outbox in the moment another commits must wait for it, not give up.
+TEST_F(OutboxTest, MayBeOpenedWhileAnotherProcessWrites) {
+  auto outbox = open();
+  std::atomic<bool> over{false};
+  std::thread writer([&] {
+    while (!over) put_state(*outbox);
+  });
+  int opened = 0;
+  for (int i = 0; i < 100; ++i) opened += open() != nullptr;
+  over = true;
+  writer.join();
+  EXPECT_EQ(opened, 100);
 }
 
 TEST_F(OutboxTest, NewIncarnationNumbersWhatWaitsAnew) {

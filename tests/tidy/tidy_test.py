@@ -80,7 +80,8 @@ class Files(unittest.TestCase):
         self.assertEqual(findings, [])
 
     def test_nothing_is_left_for_later_in_the_code(self):
-        marker = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|DISABLED_")
+        # Spelled in halves, so that this line is not its own finding.
+        marker = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b|" + "DISABLED" + "_")
         findings = []
         for name, path in sources():
             if not name.endswith((".h", ".cc", ".proto", ".py", ".txt")) or name.startswith("tests/data/"):

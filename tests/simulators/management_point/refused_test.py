@@ -207,7 +207,7 @@ REPORT = [
 
 STATE = [
     ("no FileType", put(file_type=None), "envelope.file_type_missing"),
-    ("unknown FileType", put(file_type="XXX"), "envelope.file_type_unknown"),
+    ("unknown FileType", put(file_type="XYZ"), "envelope.file_type_unknown"),
     ("no declaration", edit(DECLARATION, ""), "body.declaration_missing"),
     ("ReportContent", edit("State Message Data", "StateMessage"), "report.content"),
     ("Format", edit("<Format>1.0", "<Format>1.1"), "report.format"),
