@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -99,11 +99,7 @@ TEST_F(RouterSocketTest, SaysThatAConnectionIsGoneOrDoesNotRead) {
 
 TEST_F(RouterSocketTest, RefusesARevokedKeyInTheHandshake) {
   const auto keys = RawAgent::Keys::fresh();
-  std::atomic<int> asked{0};
-  open([&](const AgentKey& key) {
-    asked += 1;
-    return key.raw() == keys.public_key;
-  });
+  open([key = keys.public_key](const AgentKey& asked) { return asked.raw() == key; });
   RawAgent revoked(router_->endpoint(), config_.key.public_key, keys);
   revoked.send_bytes("hello");
   auto other = agent();
