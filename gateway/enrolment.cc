@@ -1,11 +1,9 @@
 #include "gateway/enrolment.h"
 
 #include "core/check.h"
-
-#include <openssl/evp.h>
+#include "gateway/enrolment_token.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 namespace greengate::gateway {
@@ -33,15 +31,6 @@ v1::EnrolResult refused(std::string_view code, std::string message,
 std::string cut(const std::string& text) { return text.substr(0, text_bytes_max); }
 
 }  // namespace
-
-std::string token_hash(const std::string& secret) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  GREENGATE_CHECK(EVP_Digest(secret.data(), secret.size(), digest.data(), &length, EVP_sha256(),
-                             nullptr) == 1,
-                  "OpenSSL has SHA-256");
-  return {reinterpret_cast<const char*>(digest.data()), length};
-}
 
 Enrolment::Enrolment(EnrolmentConfig config, store::DeviceRegistry& registry,
                      std::function<void()> woken)

@@ -26,9 +26,6 @@ struct EnrolmentConfig {
   std::size_t peers_max = 4'096;  ///< Keys whose pace is remembered; the longest silent is forgotten first.
 };
 
-/// SHA-256 of a token's secret, 32 bytes: the only form in which a token is ever kept.
-std::string token_hash(const std::string& secret);
-
 /// Lets new agents in: a token, or an operator.
 ///
 /// Promise   A token's secret goes no further than this class. What the registry decided is on disk before the agent is told.

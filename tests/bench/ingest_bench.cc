@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/wakeup.h"
 #include "gateway/enrolment.h"
+#include "gateway/enrolment_token.h"
 #include "gateway/ingest.h"
 #include "store/open_store.h"
 #include "tests/support/fake_device_registry.h"

@@ -2,6 +2,7 @@
 
 #include "core/log.h"
 #include "gateway/enrolment.h"
+#include "gateway/enrolment_token.h"
 #include "tests/support/fake_device_registry.h"
 #include "tests/support/fake_report_queue.h"
 #include "tests/support/manual_clock.h"

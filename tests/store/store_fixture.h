@@ -42,6 +42,7 @@ struct StoreKind {
   std::function<Result<std::unique_ptr<store::Store>>(const store::StoreConfig&, const Clock&,
                                                       Metrics&)>
       open;
+  friend void PrintTo(const StoreKind& kind, std::ostream* out) { *out << kind.name; }
 };
 
 inline std::vector<StoreKind> store_kinds() {
