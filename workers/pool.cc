@@ -105,41 +105,43 @@ void Pool::work() {
 }
 
 void Pool::carry(const store::Batch& batch) {
+  Hand hand{batch, {}};
+  for (const auto& report : batch.reports) hand.open.push_back(&report);
   const auto device = devices_.find(batch.agent);
   if (!device || device->state == store::DeviceState::revoked) {
-    std::vector<const store::LeasedReport*> all;
-    for (const auto& report : batch.reports) all.push_back(&report);
-    bury(batch, all, Error{Remedy::reject, "agent.revoked", "the agent was revoked before this report was delivered.", {}});
+    const Reports all = hand.open;
+    bury(hand, all, Error{Remedy::reject, "agent.revoked", "the agent was revoked before this report was delivered.", {}});
     return;
   }
   if (device->site.state != store::IdentityState::ready) {
-    put_back(batch, Error{Remedy::retry, "identity.not_ready", "the site has not confirmed this agent yet.", {}});
+    put_back(hand, Error{Remedy::retry, "identity.not_ready", "the site has not confirmed this agent yet.", {}});
     return;
   }
   auto identity = identities_.of(*device);
   if (!identity) {
     log_.error("identity cannot be opened", kv("agent", batch.agent.raw()), kv("code", identity.error().code),
                kv("why", identity.error().message));
-    put_back(batch, identity.error());
+    put_back(hand, identity.error());
     return;
   }
 
   Plan plan = plan_messages(batch, config_.coalescer);
-  if (!plan.superseded.empty()) settle(batch, plan.superseded, store::Outcome::superseded, {});
+  if (!plan.superseded.empty()) settle(hand, plan.superseded, store::Outcome::superseded, {});
   for (Group& group : plan.messages) {
     if (stopping_) return reports_.hand_back(batch.lease);
-    if (!carry_message(batch, *identity, group)) return;
+    if (!carry_message(hand, *identity, group)) return;
   }
 }
 
-bool Pool::carry_message(const store::Batch& batch, const adapters::MpIdentity& identity, Group& group) {
+bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group& group) {
+  const store::Batch& batch = hand.batch;
   DeliveryNote note;
   if (group.note.empty()) {
     auto numbering = translator_.number(group, clock_.wall(), [&](const std::string& counter) {
       return devices_.counter(batch.agent, counter);
     });
     if (!numbering) {
-      bury(batch, group.reports, numbering.error());
+      bury(hand, group.reports, numbering.error());
       return true;
     }
     note = numbering->note;
@@ -150,7 +152,7 @@ bool Pool::carry_message(const store::Batch& batch, const adapters::MpIdentity& 
   } else {
     auto kept = read_note(group.note);
     if (!kept) {
-      bury(batch, group.reports, kept.error());
+      bury(hand, group.reports, kept.error());
       return true;
     }
     note = *kept;
@@ -158,29 +160,34 @@ bool Pool::carry_message(const store::Batch& batch, const adapters::MpIdentity& 
 
   auto message = translator_.translate(identity, group, note);
   if (!message) {
-    bury(batch, group.reports, message.error());
+    bury(hand, group.reports, message.error());
     return true;
   }
   auto answer = courier_.send(*message);
   if (answer) {
     messages_.add();
-    settle(batch, group.reports, store::Outcome::delivered, note.message_id);
+    settle(hand, group.reports, store::Outcome::delivered, note.message_id);
     return true;
   }
   if (answer.error().remedy == Remedy::reject) {
-    bury(batch, group.reports, answer.error());
+    bury(hand, group.reports, answer.error());
     return true;
   }
   if (answer.error().remedy == Remedy::halt) {
     reports_.hand_back(batch.lease);
   } else {
-    put_back(batch, answer.error());
+    put_back(hand, answer.error());
   }
   return false;
 }
 
-void Pool::settle(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports,
-                  store::Outcome outcome, const std::string& tracking) {
+void Pool::close(Hand& hand, const Reports& reports) {
+  std::erase_if(hand.open, [&](const auto* report) { return std::find(reports.begin(), reports.end(), report) != reports.end(); });
+}
+
+void Pool::settle(Hand& hand, const Reports& reports, store::Outcome outcome, const std::string& tracking) {
+  const store::Batch& batch = hand.batch;
+  close(hand, reports);
   std::vector<store::Settlement> settlements;
   settlements.reserve(reports.size());
   for (const auto* report : reports) settlements.push_back({report->id, outcome, tracking});
@@ -199,7 +206,9 @@ void Pool::settle(const store::Batch& batch, const std::vector<const store::Leas
   }
 }
 
-void Pool::bury(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, const Error& reason) {
+void Pool::bury(Hand& hand, const Reports& reports, const Error& reason) {
+  const store::Batch& batch = hand.batch;
+  close(hand, reports);
   if (auto buried = reports_.bury(batch.lease, ids_of(reports), reason); !buried) {
     log_.warn("burying failed", kv("agent", batch.agent.raw()), kv("code", buried.error().code),
               kv("why", buried.error().message));
@@ -211,13 +220,11 @@ void Pool::bury(const store::Batch& batch, const std::vector<const store::Leased
   for (const auto* report : reports) outcomes_({report->name, store::Outcome::buried, reason.code, reason.message});
 }
 
-void Pool::put_back(const store::Batch& batch, const Error& why) {
-  std::vector<ItemId> ids;
+void Pool::put_back(Hand& hand, const Error& why) {
+  const store::Batch& batch = hand.batch;
+  const std::vector<ItemId> ids = ids_of(hand.open);
   std::uint32_t attempt = 1;
-  for (const auto& report : batch.reports) {
-    ids.push_back(report.id);
-    attempt = std::max(attempt, report.attempt);
-  }
+  for (const auto* report : hand.open) attempt = std::max(attempt, report->attempt);
   // Spread by agent, not by dice, so that the wait can be told from the report alone: full, three quarters, half.
   const auto doubled = config_.retry_base * (std::int64_t{1} << std::min<std::uint32_t>(attempt - 1, 20));
   const auto ceiling = std::min<milliseconds>(doubled, config_.retry_cap);

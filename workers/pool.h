@@ -66,14 +66,21 @@ class Pool : public Component {
   void join();
 
  private:
+  using Reports = std::vector<const store::LeasedReport*>;
+  /// A batch, and which of its reports the lease still holds.
+  struct Hand {
+    const store::Batch& batch;
+    Reports open;
+  };
+
   void work();
   void carry(const store::Batch& batch);
   /// False when the rest of the batch was put back and the lease is over.
-  bool carry_message(const store::Batch& batch, const adapters::MpIdentity& identity, Group& group);
-  void settle(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, store::Outcome outcome,
-              const std::string& tracking);
-  void bury(const store::Batch& batch, const std::vector<const store::LeasedReport*>& reports, const Error& reason);
-  void put_back(const store::Batch& batch, const Error& why);
+  bool carry_message(Hand& hand, const adapters::MpIdentity& identity, Group& group);
+  void settle(Hand& hand, const Reports& reports, store::Outcome outcome, const std::string& tracking);
+  void bury(Hand& hand, const Reports& reports, const Error& reason);
+  void put_back(Hand& hand, const Error& why);
+  static void close(Hand& hand, const Reports& reports);
 
   const PoolConfig config_;
   store::ReportQueue& reports_;

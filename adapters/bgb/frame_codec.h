@@ -41,7 +41,7 @@ struct Decoded {
 ///           bounded by payload_bytes_max too. need_more never allocates.
 /// Threads   decode() and encode() are const and need no lock; the scratch string is the caller's.
 /// Errors    bgb.frame_header, bgb.frame_oversize, bgb.frame_text, bgb.frame_compression. All end
-/// the session. Source    spec/bgb-protocol.md 2.3, 8.2
+/// the session. Source    bgb-protocol 2.3, 8.2
 class FrameCodec {
  public:
   explicit FrameCodec(Profile profile);

@@ -9,7 +9,7 @@
 namespace greengate::adapters::bgb {
 
 /// The message catalogue of client notification. Declaration order is the SDK's (D); the numbers on
-/// the wire are the profile's affair. Source: spec/bgb-protocol.md 2.1.
+/// the wire are the profile's affair. Source: bgb-protocol 2.1.
 enum class Kind : std::uint8_t {
   sign_in,
   sign_in_confirm,

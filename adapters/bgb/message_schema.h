@@ -28,7 +28,7 @@ struct Parsed {
 /// Limits    depth_max, members_max (elements and attributes together), value_bytes_max.
 /// Threads   const after construction; any.
 /// Errors    bgb.xml_malformed, bgb.xml_forbidden, bgb.xml_limit (reject). All end the session.
-/// Source    spec/bgb-protocol.md 2.2, 8.2
+/// Source    bgb-protocol 2.2, 8.2
 class MessageSchema {
  public:
   static constexpr std::size_t depth_max = 8;

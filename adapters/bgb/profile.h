@@ -31,7 +31,7 @@ struct VersionPair {
 ///
 /// Limits    header_bytes_max ≤ 64 KiB, payload_bytes_max ≤ 16 MiB, whatever a file says.
 /// Errors    bgb.profile (reject) from loading.
-/// Source    spec/bgb-protocol.md 2.2, 2.3, 8.2; docs/adr/0011-bgb-behind-profiles.md
+/// Source    bgb-protocol 2.2, 2.3, 8.2; docs/adr/0011-bgb-behind-profiles.md
 struct Profile {
   enum class HeaderSizeMeans : std::uint8_t { fixed_part, xml_header };
   enum class PayloadSizeMeans : std::uint8_t { payload, frame };

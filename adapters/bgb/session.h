@@ -91,7 +91,7 @@ class SessionActions {
 /// something to do. Errors    bgb.connect_timeout, bgb.tls_timeout, bgb.signin_timeout,
 /// bgb.signin_refused, bgb.version,
 ///           bgb.disconnected, bgb.closed, and whatever the driver reports.
-/// Source    spec/bgb-protocol.md 2.5, 2.6
+/// Source    bgb-protocol 2.5, 2.6
 class Session {
  public:
   Session(const SessionRules& rules, PushMemory& memory, std::uint64_t seed);

@@ -30,7 +30,7 @@ struct BgbIdentity {
   std::string private_key_der;  ///< PKCS#8; wiped when the handshake is prepared.
 };
 
-/// Settings of the client notification channel. Every number is ours (spec/bgb-protocol.md 1.3),
+/// Settings of the client notification channel. Every number is ours (bgb-protocol 1.3),
 /// none a product fact; what the protocol leaves open is in the profile.
 struct BgbConfig {
   bool enabled = false;
@@ -129,7 +129,7 @@ struct BgbPoolView {
 ///           bgb.tls_timeout, bgb.server_certificate, bgb.signin_timeout, bgb.version,
 ///           bgb.disconnected, bgb.lost, bgb.slow_server, bgb.frame_*, bgb.xml_* (retry, by itself)
 ///           and bgb.closed (halt). start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
-/// Source    spec/bgb-protocol.md; docs/adr/0011-bgb-behind-profiles.md
+/// Source    bgb-protocol; docs/adr/0011-bgb-behind-profiles.md
 class SessionPool final : public Component {
  public:
   /// All references outlive the pool.

@@ -101,6 +101,25 @@ TEST_F(PoolTest, SendsTheSameMessageAgainAfterALostAnswer) {
   EXPECT_EQ(store_->devices().counter(agent_, "state_serial"), 1u) << "numbered once, not at every attempt";
 }
 
+// Each report a message of its own: the first is taken, the second finds nobody. What was settled stays so, and the rest is due again after
+// the device's own short wait, long before the lease would have ended by itself.
+TEST_F(PoolTest, PutsBackOnlyWhatIsStillOpenWhenABatchBreaksInTheMiddle) {
+  make_ready(agent_);
+  config_.coalescer.state_reports_max = 1;
+  config_.workers = 1;
+  for (std::uint64_t i = 1; i <= 3; ++i) keep(agent_, i, v1::KIND_STATE_MESSAGES, state_body());
+  std::atomic<int> tries{0};
+  door_->answer_with([&](const auto&) -> Result<adapters::Verdict> {
+    if (++tries == 2) return fail(Remedy::retry, "http.closed", "cut off while answering.");
+    return adapters::Verdict{};
+  });
+  const auto began = clock_.steady();
+  start();
+  EXPECT_EQ(outcomes(3).size(), 3u);
+  EXPECT_LT(clock_.steady() - began, std::chrono::seconds(60)) << "the lease had to run out";
+  EXPECT_EQ(door_->sent().size(), 4u);
+}
+
 TEST_F(PoolTest, BuriesWhatTheManagementPointWillNeverTakeWithItsReason) {
   make_ready(agent_);
   keep(agent_, 1, v1::KIND_STATE_MESSAGES, state_body());
