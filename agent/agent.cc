@@ -259,7 +259,7 @@ void Agent::publish_what_waits() {
     auto reports = outbox_->next(wanted->after, wanted->count_max, wanted->bytes_max);
     if (!reports) {
       log_.error("outbox cannot be read", kv("code", reports.error().code),
-                 kv("message", reports.error().message));
+                 kv("why", reports.error().message));
       disk_pause_ = clock_.steady() + disk_patience;
       return;
     }
@@ -280,7 +280,7 @@ void Agent::collect_what_is_due() {
     if (started) return;
     schedule_.failed(what);
     log_.error("collection not started", kv("code", started.error().code),
-               kv("message", started.error().message));
+               kv("why", started.error().message));
   }
 }
 
@@ -290,7 +290,7 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
     schedule_.failed(finished.what);
     log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"),
                kv("code", finished.body.error().code),
-               kv("message", finished.body.error().message));
+               kv("why", finished.body.error().message));
     return;
   }
   if (!is_inventory) {
@@ -324,7 +324,7 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   auto kept = outbox_->put(lane, kind, body, to_millis(clock_.wall()), 0);
   if (!kept) {
     log_.error("report not kept", kv("code", kept.error().code),
-               kv("message", kept.error().message), kv("bytes", body.size()));
+               kv("why", kept.error().message), kv("bytes", body.size()));
     return false;
   }
   conversation_.given(*kept);
@@ -364,7 +364,7 @@ void Agent::tell_start() {
 void Agent::remember(Fact which, const std::string& value) {
   if (auto kept = outbox_->remember(which, value); !kept) {
     log_.error("outbox cannot be written", kv("code", kept.error().code),
-               kv("message", kept.error().message));
+               kv("why", kept.error().message));
   }
 }
 
@@ -396,7 +396,7 @@ void Agent::act(const ReportsStored& reports) {
   if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
     // The copies stay and go out again; the gateway knows them and says so.
     log_.error("receipt not kept", kv("code", kept.error().code),
-               kv("message", kept.error().message));
+               kv("why", kept.error().message));
   }
 }
 
@@ -406,13 +406,13 @@ void Agent::act(const ReportsSettled& reports) {
   if (reports.status == "rejected") {
     log_.error("report rejected", kv("first_sequence", reports.first),
                kv("last_sequence", reports.last), kv("code", reports.code),
-               kv("message", reports.message));
+               kv("why", reports.message));
   }
   if (auto kept = outbox_->settled(reports.first, reports.last, reports.status, reports.code,
                                    reports.message, at);
       !kept) {
     log_.error("receipt not kept", kv("code", kept.error().code),
-               kv("message", kept.error().message));
+               kv("why", kept.error().message));
     disk_pause_ = clock_.steady() + disk_patience;
   }
 }
@@ -425,7 +425,7 @@ void Agent::act(const RunTask& task) {
 }
 
 void Agent::act(const SendFullState& wanted) {
-  log_.info("full state wanted", kv("reason", wanted.reason));
+  log_.info("full state wanted", kv("why", wanted.reason));
   // What waits already answers the wish.
   if (!outbox_->has_waiting(v1::KIND_DISCOVERY)) schedule_.wanted(Collection::discovery);
   if (!outbox_->has_waiting(v1::KIND_HARDWARE_INVENTORY)) schedule_.wanted(Collection::inventory);
@@ -442,7 +442,7 @@ void Agent::act(const Welcomed& welcomed) {
 void Agent::act(const RenewIncarnation&) {
   if (auto renewed = outbox_->begin_new_incarnation(); !renewed) {
     log_.error("outbox cannot be written", kv("code", renewed.error().code),
-               kv("message", renewed.error().message));
+               kv("why", renewed.error().message));
     return;
   }
   conversation_.renewed(outbox_->incarnation());
@@ -466,7 +466,7 @@ void Agent::act(const StateChanged& change) {
     log_.info("link", kv("state", change.state));
   } else {
     log_.warn("link", kv("state", change.state), kv("code", change.code),
-              kv("message", change.message));
+              kv("why", change.message));
   }
   remember(Fact::link_state, change.state);
   remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
@@ -476,12 +476,12 @@ void Agent::act(const StateChanged& change) {
 void Agent::act(const EnrolmentEnded& ended) {
   if (ended.state == v1::ENROL_STATE_ACTIVE) {
     remember(Fact::agent_id, ended.agent_id);
-    log_.info("enrolled", kv("agent_id", ended.agent_id));
+    log_.info("enrolled", kv("agent", ended.agent_id));
   } else if (ended.state == v1::ENROL_STATE_REFUSED) {
-    log_.error("enrolment refused", kv("code", ended.code), kv("message", ended.message));
+    log_.error("enrolment refused", kv("code", ended.code), kv("why", ended.message));
   } else if (!enrolment_ || enrolment_->state != ended.state) {
-    log_.info("enrolment waits for an operator", kv("agent_id", ended.agent_id),
-              kv("message", ended.message));
+    log_.info("enrolment waits for an operator", kv("agent", ended.agent_id),
+              kv("why", ended.message));
   }
   enrolment_ = ended;
 }

@@ -155,7 +155,7 @@ std::string show_agent(const json::value& agent) {
 
 std::string show_reports(const json::value& reports) {
   if (items(reports, "reports").empty()) return "No reports of this agent are known.\n";
-  Table table({"SEQUENCE", "KIND", "STATE", "SIZE", "COLLECTED (UTC)", "STORED", "SETTLED", "TRIES", "WHY / MESSAGE ID"});
+  Table table({"SEQUENCE", "KIND", "STATE", "SIZE", "COLLECTED (UTC)", "STORED", "SETTLED", "RETRIES", "WHY / MESSAGE ID"});
   for (const json::value& report : items(reports, "reports")) {
     std::string why = text(report, "code");
     if (why == "-") {

@@ -338,6 +338,9 @@ def arguments():
 
 
 def stop_signal(number, frame):
+    # Once is enough: a second signal must not disturb the orderly end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Interrupted()
 
 

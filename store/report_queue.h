@@ -100,7 +100,7 @@ struct ReportTrace {
   std::optional<WallTime> settled_at;
   std::optional<Outcome> outcome;  ///< Nothing: still waiting or leased.
   bool leased = false;
-  std::uint32_t attempts = 0;
+  std::uint32_t attempts = 0;  ///< Postponements so far: 0 when the first attempt did it.
   std::string code;      ///< Why it was buried, or last postponed.
   std::string message;
   std::string tracking;

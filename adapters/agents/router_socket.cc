@@ -59,6 +59,17 @@ bool configure(void* socket, const RouterConfig& config) {
          set(socket, ZMQ_LINGER, millis(config.linger));
 }
 
+// libzmq writes an IPv4 address on an IPv6 socket as [::ffff:192.0.2.1]; people and configuration files do not.
+std::string plain_endpoint(std::string endpoint) {
+  constexpr std::string_view mapped = "[::ffff:";
+  const auto begin = endpoint.find(mapped);
+  const auto end = endpoint.find(']', begin);
+  if (begin == std::string::npos || end == std::string::npos) return endpoint;
+  const std::string address = endpoint.substr(begin + mapped.size(), end - begin - mapped.size());
+  if (address.find('.') == std::string::npos) return endpoint;
+  return endpoint.replace(begin, end - begin + 1, address);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<RouterSocket>> RouterSocket::open(const RouterConfig& config,
@@ -84,7 +95,7 @@ Result<std::unique_ptr<RouterSocket>> RouterSocket::open(const RouterConfig& con
   std::array<char, 256> endpoint{};
   std::size_t length = endpoint.size();
   zmq_getsockopt(router->socket_, ZMQ_LAST_ENDPOINT, endpoint.data(), &length);
-  router->endpoint_ = endpoint.data();
+  router->endpoint_ = plain_endpoint(endpoint.data());
   return router;
 }
 

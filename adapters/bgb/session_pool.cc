@@ -596,14 +596,14 @@ class SessionPool::Impl::Hands final : public bgb::SessionActions {
   }
   void went_online() override {
     link_.online_since = pool_.clock.wall();
-    logger.debug("session online", kv("agent_id", link_.id.raw()),
+    logger.debug("session online", kv("agent", link_.id.raw()),
                  kv("server", link_.server->text));
     pool_.listener.on_online(link_.id);
   }
   void went_offline(const Error& why) override {
     link_.online_since.reset();
-    logger.debug("session offline", kv("agent_id", link_.id.raw()), kv("code", why.code),
-                 kv("reason", why.message));
+    logger.debug("session offline", kv("agent", link_.id.raw()), kv("code", why.code),
+                 kv("why", why.message));
     pool_.listener.on_offline(link_.id, why);
   }
   void note(bgb::SessionNote note) override {
@@ -620,7 +620,7 @@ class SessionPool::Impl::Hands final : public bgb::SessionActions {
     }
     pool_.last_alarm_line = now;
     logger.error(refused ? "sign-in refused repeatedly" : "no message version in common",
-                 kv("agent_id", link_.id.raw()), kv("sms_id", link_.sms_id.raw()),
+                 kv("agent", link_.id.raw()), kv("sms_id", link_.sms_id.raw()),
                  kv("server", link_.server ? link_.server->text : ""),
                  kv("unsaid", std::exchange(pool_.alarms_unsaid, 0)));
   }
@@ -803,7 +803,7 @@ void SessionPool::Impl::open(const AgentId& agent) {
       probe->full.add();
       if (!std::exchange(full_said, true))
         logger.error("too many sessions", kv("sessions_max", config.sessions_max),
-                     kv("agent_id", agent.raw()));
+                     kv("agent", agent.raw()));
       return;
     }
     std::lock_guard lock(mutex);

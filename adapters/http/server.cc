@@ -135,7 +135,7 @@ asio::awaitable<void> HttpServer::State::accept(Acceptor<Protocol>& acceptor,
     auto [error] = co_await acceptor.async_accept(stream->socket(), as_result);
     if (stopped || error == asio::error::operation_aborted) co_return;
     if (error) {
-      logger.warn("accept failed", kv("error", error.message()));
+      logger.warn("accept failed", kv("why", error.message()));
       asio::steady_timer pause(net, accept_pause);
       auto [woken] = co_await pause.async_wait(as_result);
       static_cast<void>(woken);

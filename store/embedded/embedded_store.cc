@@ -114,7 +114,7 @@ class EmbeddedStore final : public Store {
 
     auto loaded = load();
     if (!loaded && damaged_) {
-      log.error("store file damaged", kv("path", path_), kv("reason", loaded.error().message));
+      log.error("store file damaged", kv("path", path_), kv("why", loaded.error().message));
       probe_.damaged_files.add();
       loaded = rebuild();
       if (loaded) loaded = load();

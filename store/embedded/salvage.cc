@@ -46,7 +46,7 @@ Result<Salvaged> salvage_rows(const std::string& damaged_path, Database& target,
   Salvaged saved;
   auto source = Database::open(damaged_path, Database::Use::reading, options);
   if (!source) {
-    log.error("nothing salvaged", kv("reason", source.error().message));
+    log.error("nothing salvaged", kv("why", source.error().message));
     saved.tables_cut_short = std::size(kTables);
     return saved;
   }

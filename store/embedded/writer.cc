@@ -122,7 +122,7 @@ void Writer::commit_group(std::vector<std::unique_ptr<Change>>& group) {
       !last_complaint_ || now - *last_complaint_ >= kComplainEvery) {
     last_complaint_ = now;
     log.error("group not written", kv("code", done.error().code), kv("changes", group.size()),
-              kv("reason", done.error().message));
+              kv("why", done.error().message));
   }
   // Alone, what can be written is: above all the settlements, which make room on a full disk.
   const bool try_alone = group.size() > 1 && !device_failed_;
@@ -172,7 +172,7 @@ void Writer::roll_back(std::unique_ptr<Change>* first, std::size_t applied) {
   // SQLite may have rolled back by itself; when it could not, the next BEGIN says so and nothing is
   // written either way.
   if (database_.in_transaction() && !rollback_.run()) {
-    log.error("rollback failed", kv("reason", database_.error("rolling back").message));
+    log.error("rollback failed", kv("why", database_.error("rolling back").message));
   }
   for (std::size_t i = applied; i > 0; --i) first[i - 1]->undo();
   for (Ledger* ledger : ledgers_) ledger->rolled_back();
@@ -186,7 +186,7 @@ void Writer::move_log(bool idle) {
     if (last_complaint_ && before - *last_complaint_ < kComplainEvery) return;
     last_complaint_ = before;
     log.warn("log not moved into the file", kv("code", moved.error().code),
-             kv("reason", moved.error().message));
+             kv("why", moved.error().message));
     return;
   }
   probe_.checkpoint_seconds.observe(

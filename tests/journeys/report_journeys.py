@@ -99,6 +99,35 @@ class Delivery(unittest.TestCase):
             self.assertEqual(first_seen, [f"journey-{i}" for i in range(sent)])
 
 
+class ManagementPoints(unittest.TestCase):
+    def test_reports_go_over_https_to_a_management_point_whose_certificate_is_trusted(self):
+        with estate() as world:
+            world.start_site("--tls", "--https-only")
+            world.start_gateway(points=[f"https://127.0.0.1:{world.ports['mp_tls_port']}"],
+                                site=f'ca_file = "{world.tls_certificate()}"\n')
+            agent = world.enrol_agent()
+            world.wait("the first reports to be delivered", lambda: len(world.reports(agent)) >= 3 and not unsettled(world, agent))
+            self.assertEqual(world.refused_at_site(), [])
+
+    def test_a_certificate_nobody_vouches_for_gets_no_report(self):
+        with estate() as world:
+            world.start_site("--tls")
+            world.start_gateway(points=[f"https://127.0.0.1:{world.ports['mp_tls_port']}"])
+            world.start_agent(token=world.token())
+            world.wait("the refusal in the gateway's log", lambda: "code=http.tls" in world.log_of("greengate"))
+            self.assertEqual(world.site.get("/mp/clients")["total"], 0)
+
+    def test_the_next_management_point_takes_over_when_the_first_cannot_be_reached(self):
+        with estate() as world:
+            world.start_site()
+            world.start_gateway(points=["http://127.0.0.1:1", f"http://127.0.0.1:{world.ports['mp_port']}"])
+            agent = world.enrol_agent()
+            world.wait("the first reports to be delivered", lambda: len(world.reports(agent)) >= 3 and not unsettled(world, agent))
+            first, second = world.control("status")["management_points"]
+            self.assertEqual((first["answered"], first["last_code"]), (0, "http.connect"))
+            self.assertGreater(second["answered"], 0)
+
+
 class Enrolment(unittest.TestCase):
     def test_an_operator_lets_an_agent_in_and_shuts_it_out_within_a_second(self):
         with estate() as world:

@@ -107,5 +107,23 @@ class Files(unittest.TestCase):
         self.assertEqual(findings, [], "\n" + "\n".join(findings))
 
 
+class References(unittest.TestCase):
+    def test_every_metric_is_documented_and_none_is_invented(self):
+        named = set()
+        for name, path in sources():
+            if name.endswith(".cc") and folder_of(name) in ("core", "store", "adapters/agents", "adapters/http", "adapters/mp", "adapters/bgb", "workers", "gateway"):
+                named |= set(re.findall(r'"(greengate_[a-z_]+)"', path.read_text(encoding="utf-8")))
+        documented = set(re.findall(r"^\| `(greengate_[a-z_]+)`", (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8"), re.M))
+        self.assertEqual(named, documented)
+
+    def test_every_field_of_a_log_line_is_in_the_vocabulary(self):
+        used = set()
+        for name, path in sources():
+            if name.endswith((".cc", ".h")) and folder_of(name) and not name.startswith("simulators/"):
+                used |= set(re.findall(r'kv\("([a-z_]+)"', path.read_text(encoding="utf-8")))
+        documented = set(re.findall(r"^\| `([a-z_]+)`", (ROOT / "docs/reference/logs.md").read_text(encoding="utf-8"), re.M))
+        self.assertEqual(used, documented)
+
+
 if __name__ == "__main__":
     unittest.main()
