@@ -1,0 +1,72 @@
+// What the pool counts, for whoever reads the metrics.
+#pragma once
+
+#include "adapters/bgb/session.h"
+#include "core/metrics.h"
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace greengate::adapters::bgb {
+
+struct PoolProbe {
+  explicit PoolProbe(Metrics& metrics) : metrics_(metrics) {
+    for (std::size_t i = 0; i < states_.size(); ++i)
+      states_[i].emplace(
+          metrics.gauge("greengate_bgb_sessions", "Client notification sessions by state.",
+                        {{"state", std::string(state_name(static_cast<SessionState>(i)))}}));
+    static constexpr std::array<const char*, session_note_count> notes{
+        "push_delivered",  "push_duplicate", "push_incomplete", "push_refused",
+        "push_unanswered", "answer_late",    "confirm_again",   "unexpected_message"};
+    for (std::size_t i = 0; i < notes.size(); ++i)
+      notes_[i].emplace(metrics.counter("greengate_bgb_events_total",
+                                        "What happened on sessions, by kind.",
+                                        {{"event", notes[i]}}));
+  }
+
+  void moved(SessionState from, SessionState to) {
+    if (from == to) return;
+    if (from != SessionState::off) states_[static_cast<std::size_t>(from)]->add(-1);
+    if (to != SessionState::off) states_[static_cast<std::size_t>(to)]->add(1);
+  }
+  void note(SessionNote note) { notes_[static_cast<std::size_t>(note)]->add(); }
+  void ended(const char* code) {
+    auto found = ends_.find(code);
+    if (found == ends_.end())
+      found = ends_
+                  .emplace(code, metrics_.counter("greengate_bgb_session_ends_total",
+                                                  "Sessions and attempts that ended, by reason.",
+                                                  {{"code", code}}))
+                  .first;
+    found->second.add();
+  }
+
+  Metrics& metrics_;
+  std::array<std::optional<Gauge>, 8> states_;
+  std::array<std::optional<Counter>, session_note_count> notes_;
+  std::map<std::string, Counter, std::less<>> ends_;
+  Counter handshakes = metrics_.counter("greengate_bgb_handshakes_total", "TLS handshakes begun.");
+  Counter frames = metrics_.counter("greengate_bgb_frames_total", "Frames received.");
+  Counter answers = metrics_.counter("greengate_bgb_responses_total", "Answers to pushes sent.");
+  Counter keepalives = metrics_.counter("greengate_bgb_keepalives_total", "Keep-alives sent.");
+  Counter mismatches =
+      metrics_.counter("greengate_bgb_kind_mismatch_total",
+                       "Frames whose type field and XML root disagreed; the root was believed.");
+  Counter full = metrics_.counter("greengate_bgb_sessions_refused_total",
+                                  "Sessions refused above sessions_max.");
+  Counter forgotten =
+      metrics_.counter("greengate_bgb_pushes_forgotten_total",
+                       "Pushes forgotten before their time, at pushes_remembered_max.");
+  Counter alarm_refused =
+      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.",
+                       {{"alarm", "signin_refused"}});
+  Counter alarm_version =
+      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.",
+                       {{"alarm", "no_version"}});
+};
+
+}  // namespace greengate::adapters::bgb

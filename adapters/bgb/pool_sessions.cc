@@ -1,0 +1,314 @@
+// Which sessions there are, when each has its turn, and what is due when.
+#include "adapters/bgb/session_pool_impl.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace greengate::adapters {
+
+namespace asio = boost::asio;
+using bgb::Session;
+using bgb::SessionState;
+using boost::system::error_code;
+using std::chrono::milliseconds;
+
+namespace {
+
+const Log logger("bgb");
+
+}  // namespace
+
+SessionPool::Impl::Impl(asio::io_context& context, BgbConfig settings, const Clock& time,
+                        Metrics& numbers, IdentitySource source, BgbListener& who)
+    : net(context),
+      config(std::move(settings)),
+      clock(time),
+      identities(std::move(source)),
+      listener(who),
+      strand(asio::make_strand(context)),
+      probe(std::make_unique<bgb::PoolProbe>(numbers)),
+      memory(config.pushes_remembered_max, config.push_memory, clock),
+      wheel(std::max(config.tick, milliseconds(1)), clock.steady()),
+      budget(std::max(config.handshakes_per_second, 1u), clock.steady()),
+      tick_timer(strand),
+      pump_timer(strand),
+      answer_timer(strand) {
+  rules.keepalive = config.keepalive;
+  rules.connect_timeout = config.connect_timeout;
+  rules.tls_timeout = config.tls_timeout;
+  rules.sign_in_timeout = config.sign_in_timeout;
+  rules.answer_timeout = config.answer_timeout;
+  rules.stable_after = config.stable_after;
+  rules.start_window = config.start_window;
+  rules.backoff = {config.backoff_base, config.backoff_cap};
+  rules.pending_pushes_max = config.pending_pushes_max;
+  rules.confirm_required = config.confirm_required;
+}
+
+Result<void> SessionPool::Impl::prepare() {
+  const auto problems = config.problems();
+  if (!problems.empty())
+    return fail(Remedy::reject, "bgb.config",
+                problems.front().key + " " + problems.front().message);
+
+  const auto check = bgb::parse_check(config.server_check);
+  auto context = bgb::TlsContext::make(*check, config.certificate_file);
+  if (!context) return pass(context);
+  tls.emplace(std::move(*context));
+  if (*check == bgb::ServerCheck::none_lab_only)
+    logger.warn("notification servers are not checked; for a lab only",
+                kv("server_check", config.server_check));
+
+  for (const auto& address : config.source_addresses)
+    sources.push_back(asio::ip::make_address(address));
+  rules.version_count = 1;
+  std::set<std::string> said;
+  for (const auto& text : config.servers) {
+    std::string from = config.profile;
+    for (const auto& entry : config.server_profiles)
+      if (entry.starts_with(text + "=")) from = entry.substr(text.size() + 1);
+    auto profile = bgb::load_profile(from);
+    if (!profile) return pass(profile);
+    profile->header_bytes_max = std::min(profile->header_bytes_max, config.header_bytes_max);
+    profile->payload_bytes_max = std::min(profile->payload_bytes_max, config.payload_bytes_max);
+    rules.version_count =
+        std::max(rules.version_count, static_cast<std::uint32_t>(profile->versions.size()));
+    logger.info("notification server", kv("server", text), kv("profile", profile->name),
+                kv("guessed_values", profile->guesses.size()));
+    if (said.insert(from).second)
+      for (const auto& [key, value] : profile->guesses)
+        logger.info("profile value is guessed", kv("profile", profile->name), kv("key", key),
+                    kv("value", value));
+    servers.push_back(std::make_unique<Server>(strand, text, *bgb::parse_server(text), *profile));
+  }
+  return {};
+}
+
+void SessionPool::Impl::begin() {
+  running = true;
+  arm_tick();
+  for (auto& [id, link] : links)
+    event(*link, [&](Session& session, Hands& hands) { session.open(clock.steady(), hands); });
+}
+
+void SessionPool::Impl::after(Link& link) {
+  if (link.dead) return;
+  while (link.connection && link.connection->failure) {
+    const Error why = *link.connection->failure;
+    const bool other = std::string_view(why.code) != "bgb.identity";
+    Hands hands(*this, link);
+    link.session.failed(clock.steady(), why, other, hands);
+  }
+  const SessionState state = link.session.state();
+  if (state == SessionState::backoff || state == SessionState::online) link.address = 0;
+  if (const auto due = link.session.due())
+    wheel.arm(link, *due);
+  else
+    wheel.disarm(link);
+  if (const auto due = link.session.answer_due(); due && due != link.answer_at) {
+    link.answer_at = due;
+    const bool first = answers_due.empty() || *due < answers_due.begin()->first;
+    answers_due.emplace(*due, link.id);
+    if (first) arm_answers();
+  }
+  publish(link);
+  if (state == SessionState::off) bury(link);
+  pump();
+}
+
+void SessionPool::Impl::publish(Link& link) {
+  const SessionState state = link.session.state();
+  const auto& error = link.session.last_error();
+  std::lock_guard lock(mutex);
+  Link::Shown& shown = link.shown;
+  if (shown.state != state) {
+    probe->moved(shown.state, state);
+    if (error && (state == SessionState::backoff || state == SessionState::off))
+      probe->ended(error->code);
+    shown.state = state;
+  }
+  shown.server = link.server;
+  shown.online_since = link.online_since;
+  shown.attempts = link.attempts;
+  shown.pushes = link.pushes;
+  shown.duplicates = link.duplicates;
+  shown.answers = link.answers;
+  if (error && (shown.error_code != error->code || shown.error_message != error->message)) {
+    shown.error_code = error->code;
+    shown.error_message = error->message;
+  }
+}
+
+void SessionPool::Impl::bury(Link& link) {
+  link.dead = true;
+  wheel.disarm(link);
+  if (graveyard.empty())
+    asio::post(strand, [self = shared_from_this()] { self->graveyard.clear(); });
+  {
+    std::lock_guard lock(mutex);
+    auto node = links.extract(link.id);
+    graveyard.push_back(std::move(node.mapped()));
+  }
+  check_emptied();
+}
+
+void SessionPool::Impl::check_emptied() {
+  std::lock_guard lock(mutex);
+  quiet = links.empty() && lingering.empty();
+  if (quiet) emptied.notify_all();
+}
+
+void SessionPool::Impl::open(const AgentId& agent) {
+  if (refusing || !config.enabled) return;
+  auto found = links.find(agent);
+  if (found == links.end()) {
+    if (links.size() >= config.sessions_max) {
+      probe->full.add();
+      if (!std::exchange(full_said, true))
+        logger.error("too many sessions", kv("sessions_max", config.sessions_max),
+                     kv("agent", agent.raw()));
+      return;
+    }
+    std::lock_guard lock(mutex);
+    found = links.emplace(agent, std::make_unique<Link>(agent, rules, memory)).first;
+    quiet = false;
+  }
+  if (running)
+    event(*found->second,
+          [&](Session& session, Hands& hands) { session.open(clock.steady(), hands); });
+}
+
+void SessionPool::Impl::close(const AgentId& agent) {
+  const auto found = links.find(agent);
+  if (found == links.end()) return;
+  if (!running) return bury(*found->second);
+  event(*found->second,
+        [&](Session& session, Hands& hands) { session.shut(clock.steady(), hands); });
+}
+
+void SessionPool::Impl::shut_all() {
+  refusing = true;
+  std::vector<AgentId> all;
+  for (const auto& [id, link] : links) all.push_back(id);
+  for (const auto& id : all) close(id);
+  check_emptied();
+}
+
+void SessionPool::Impl::tear_down() {
+  refusing = true;
+  running = false;
+  tick_timer.cancel();
+  pump_timer.cancel();
+  answer_timer.cancel();
+  for (auto& server : servers) server->resolver.cancel();
+  for (auto& connection : lingering) connection->abandon();
+  lingering.clear();
+  std::lock_guard lock(mutex);
+  for (auto& [id, link] : links) {
+    if (link->connection) link->connection->abandon();
+    link->connection.reset();
+    wheel.disarm(*link);
+    probe->moved(link->shown.state, SessionState::off);
+  }
+  links.clear();
+  graveyard.clear();
+  waiting.clear();
+  answers_due.clear();
+  quiet = true;
+  emptied.notify_all();
+}
+
+void SessionPool::Impl::pump() {
+  if (pumping || !running) return;  // an attempt that fails at once ends up here again
+  pumping = true;
+  while (!waiting.empty() && in_flight < config.handshakes_in_flight_max) {
+    const auto found = links.find(waiting.front());
+    if (found == links.end() || found->second->dead ||
+        found->second->session.state() != SessionState::queued) {
+      waiting.pop_front();
+      continue;
+    }
+    const auto now = clock.steady();
+    if (!budget.take(now)) {
+      if (!std::exchange(pump_armed, true)) {
+        pump_timer.expires_after(budget.wait(now));
+        pump_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+          self->pump_armed = false;
+          if (!wrong) self->pump();
+        });
+      }
+      break;
+    }
+    waiting.pop_front();
+    start_attempt(*found->second);
+  }
+  pumping = false;
+}
+
+// These two leave after() to the connection, which may have more to say in the same breath.
+void SessionPool::Impl::secured(Link& link) {
+  Hands hands(*this, link);
+  link.session.secured(clock.steady(), hands);
+}
+
+void SessionPool::Impl::received(Link& link, bgb::Message message) {
+  Hands hands(*this, link);
+  link.session.received(clock.steady(), std::move(message), hands);
+}
+
+void SessionPool::Impl::arm_tick() {
+  tick_timer.expires_after(config.tick);
+  tick_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+    if (wrong || !self->running) return;
+    self->on_tick();
+    self->arm_tick();
+  });
+}
+
+void SessionPool::Impl::on_tick() {
+  const auto now = clock.steady();
+  for (bgb::WheelTimer* timer : wheel.advance(now))
+    event(static_cast<Link&>(*timer),
+          [&](Session& session, Hands& hands) { session.tick(now, hands); });
+  std::erase_if(lingering, [&](const std::shared_ptr<Connection>& connection) {
+    if (connection->socket.is_open() && *connection->flush_until <= now) connection->let_go();
+    return !connection->socket.is_open();
+  });
+  probe->forgotten.add(static_cast<double>(memory.forgotten() - forgotten_reported));
+  forgotten_reported = memory.forgotten();
+  if (refusing) check_emptied();
+  pump();
+}
+
+void SessionPool::Impl::arm_answers() {
+  if (answers_due.empty()) return;
+  answer_timer.expires_after(
+      std::max(answers_due.begin()->first - clock.steady(), SteadyTime::duration::zero()));
+  answer_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+    if (wrong || !self->running) return;
+    self->on_answers();
+    self->arm_answers();
+  });
+}
+
+void SessionPool::Impl::on_answers() {
+  const auto now = clock.steady();
+  while (!answers_due.empty() && answers_due.begin()->first <= now) {
+    const AgentId agent = answers_due.begin()->second;
+    answers_due.erase(answers_due.begin());
+    const auto found = links.find(agent);
+    if (found == links.end()) continue;
+    found->second->answer_at.reset();
+    event(*found->second, [&](Session& session, Hands& hands) { session.tick(now, hands); });
+  }
+}
+
+}  // namespace greengate::adapters

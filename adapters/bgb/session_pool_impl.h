@@ -1,0 +1,241 @@
+// The inside of SessionPool, as its own files share it: what it holds, and who does what.
+//
+// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and when
+// each has its turn, pool_connection.cc is one connection's life, pool_hands.cc does what a session
+// decides.
+#pragma once
+
+#include "adapters/bgb/frame_codec.h"
+#include "adapters/bgb/message_schema.h"
+#include "adapters/bgb/pool_config.h"
+#include "adapters/bgb/pool_probe.h"
+#include "adapters/bgb/profile.h"
+#include "adapters/bgb/session.h"
+#include "adapters/bgb/session_pool.h"
+#include "adapters/bgb/timer_wheel.h"
+#include "adapters/bgb/transport.h"
+#include "core/random.h"
+
+#include <boost/asio.hpp>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace greengate::adapters {
+
+struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
+  struct Server;
+  struct Link;
+  struct Connection;
+  class Hands;
+  using tcp = boost::asio::ip::tcp;
+  using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
+
+  static constexpr std::size_t read_bytes = 16 * 1024;  // one TLS record; shared by all sessions
+
+  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics,
+       IdentitySource identities, BgbListener& listener);
+
+  Result<void> prepare();
+  void begin();
+  void open(const AgentId& agent);
+  void close(const AgentId& agent);
+  void shut_all();
+  void tear_down();
+
+  template <class Event>
+  void event(Link& link, Event&& what);
+  void after(Link& link);
+  void publish(Link& link);
+  void bury(Link& link);
+  void check_emptied();
+
+  void pump();
+  void start_attempt(Link& link);
+  void connect(const std::shared_ptr<Connection>& connection);
+  void resolve(Server& server);
+  void tcp_connected(Connection& connection);
+  void secured(Link& link);
+  void received(Link& link, bgb::Message message);
+  Server& server_for(const Link& link);
+
+  void arm_tick();
+  void on_tick();
+  void arm_answers();
+  void on_answers();
+
+  boost::asio::io_context& net;
+  const BgbConfig config;
+  const Clock& clock;
+  const IdentitySource identities;
+  BgbListener& listener;
+
+  Strand strand;
+  bgb::SessionRules rules;
+  const std::unique_ptr<bgb::PoolProbe> probe;
+  std::optional<bgb::TlsContext> tls;
+  std::vector<std::unique_ptr<Server>> servers;
+  std::vector<boost::asio::ip::address> sources;
+  std::size_t next_source = 0;
+
+  // The strand's own.
+  bgb::PushMemoryInRam memory;
+  std::uint64_t forgotten_reported = 0;
+  bgb::TimerWheel wheel;
+  bgb::HandshakeBudget budget;
+  std::deque<AgentId> waiting;  // for their turn, first come first served
+  std::size_t in_flight = 0;
+  std::multimap<SteadyTime, AgentId>
+      answers_due;  // finer than the wheel: a push must be answered within 5 s
+  std::vector<std::shared_ptr<Connection>> lingering;
+  std::vector<std::unique_ptr<Link>>
+      graveyard;  // freed when nobody up the stack can hold them any more
+  std::array<std::byte, read_bytes> buffer;
+  std::string scratch;
+  SteadyTime last_alarm_line{};
+  std::uint64_t alarms_unsaid = 0;
+  bool pump_armed = false;
+  bool pumping = false;
+  bool running = false;
+  bool refusing = false;  // draining or stopped: nothing new
+  bool full_said = false;
+  boost::asio::steady_timer tick_timer;
+  boost::asio::steady_timer pump_timer;
+  boost::asio::steady_timer answer_timer;
+
+  std::atomic<bool> used =
+      false;  // somebody asked for something, so the strand may hold something of ours
+
+  mutable std::mutex mutex;  // guards links' structure, each Link::shown, and `quiet`
+  std::unordered_map<AgentId, std::unique_ptr<Link>> links;
+  std::condition_variable emptied;
+  bool quiet = true;  // no session and nothing left to flush
+};
+
+// One notification server and how to speak with it.
+struct SessionPool::Impl::Server {
+  std::string text;
+  bgb::HostPort where;
+  bgb::FrameCodec codec;
+  bgb::MessageSchema schema;
+  std::vector<tcp::endpoint> addresses;
+  SteadyTime resolved_at{};
+  bool resolving = false;
+  std::vector<std::weak_ptr<Connection>> awaiting_addresses;
+  tcp::resolver resolver;
+
+  Server(Strand& strand, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
+      : text(std::move(name)),
+        where(std::move(parts)),
+        codec(profile),
+        schema(profile),
+        resolver(strand) {}
+};
+
+// One agent: its session, its connection while there is one, and what an operator is shown of it.
+struct SessionPool::Impl::Link : bgb::WheelTimer {
+  Link(AgentId agent, const bgb::SessionRules& session_rules, bgb::PushMemory& push_memory)
+      : id(std::move(agent)), session(session_rules, push_memory, random_u64()) {}
+
+  AgentId id;
+  bgb::Session session;
+  SmsId sms_id;
+  std::shared_ptr<Connection> connection;
+  Server* server = nullptr;
+  std::uint32_t address = 0;
+  std::optional<SteadyTime> answer_at;
+  std::optional<WallTime> online_since;
+  std::uint32_t attempts = 0, pushes = 0, duplicates = 0, answers = 0;
+  bool dead = false;
+
+  struct Shown {
+    bgb::SessionState state = bgb::SessionState::off;
+    const Server* server = nullptr;
+    std::optional<WallTime> online_since;
+    const char* error_code = "";
+    std::string error_message;
+    std::uint32_t attempts = 0, pushes = 0, duplicates = 0, answers = 0;
+  } shown;  // guarded by Impl::mutex
+};
+
+// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody
+// wants it.
+struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> {
+  Connection(Impl& owner, Link& whose) : pool(&owner), link(&whose), socket(owner.strand) {}
+
+  // Cut from the session: flushes what is written if asked to, then goes.
+  void finish(bool orderly);
+  void let_go();
+  void abandon();
+  void arm_read();
+  void arm_write();
+  // Something can be read, or a handshake can go on.
+  void progress();
+  void handshake();
+  void read_some();
+  void feed(std::span<const std::byte> fresh);
+  void send(const std::string& bytes);
+  void flush();
+  // Said once; the session hears of it when the present event is over.
+  void broke(Error why);
+
+  Impl* pool;
+  Link* link;
+  tcp::socket socket;
+  bgb::TlsStream stream;
+  std::string in, out;
+  std::unique_ptr<Error> failure;
+  std::optional<SteadyTime> flush_until;
+  bool established = false;
+  bool counted = false;  // among the handshakes in flight
+  bool read_armed = false;
+  bool write_armed = false;
+};
+
+// What a session's decisions do to its link.
+class SessionPool::Impl::Hands final : public bgb::SessionActions {
+ public:
+  Hands(Impl& pool, Link& link) : pool_(pool), link_(link) {}
+
+  void queue_attempt() override;
+  bool advance_address() override;
+  void send_sign_in() override;
+  void send_keep_alive() override;
+  void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) override;
+  void close(bool orderly) override;
+  void deliver(const BgbPush& push) override;
+  void went_online() override;
+  void went_offline(const Error& why) override;
+  void note(bgb::SessionNote note) override;
+  void alarm(bgb::SessionAlarm alarm) override;
+
+ private:
+  void send(bgb::Message& message);
+
+  Impl& pool_;
+  Link& link_;
+};
+
+// Runs one of the session's calls and everything that follows from it.
+template <class Event>
+void SessionPool::Impl::event(Link& link, Event&& what) {
+  if (link.dead) return;
+  Hands hands(*this, link);
+  what(link.session, hands);
+  after(link);
+}
+
+}  // namespace greengate::adapters
