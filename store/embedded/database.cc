@@ -18,7 +18,7 @@ constexpr std::array kMigrations = {
     R"sql(
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 
--- Everyone who ever had a report kept. `sequences` packs the last incarnations (report_queue.cc).
+-- Everyone who ever had a report kept. `sequences` packs the last incarnations (report_queue_keep.cc).
 CREATE TABLE agents(no INTEGER PRIMARY KEY, id TEXT NOT NULL, sequences BLOB NOT NULL, settled INTEGER NOT NULL);
 
 -- Waiting reports. Ids only grow, so inserting is appending; nothing else is indexed, the index is in memory.

@@ -43,14 +43,17 @@ struct QueueSettings {
 /// The report queue in the store's one file: bodies on disk, the order in memory.
 ///
 /// How       Everything that decides is in memory: per device the waiting reports (32 bytes each)
-/// and the last sequences. The writer's
-///           thread judges against that plus what the open transaction adds (`staged_`), which
-///           commit publishes and rollback drops; so memory never runs ahead of the disk. Workers
-///           read bodies over connections of their own.
+///           and the last sequences. The writer's thread judges against that plus what the open
+///           transaction adds (`staged_`), which commit publishes and rollback drops; so memory
+///           never runs ahead of the disk. Workers read bodies over connections of their own.
 /// Limits    QueueSettings; every report counts kRowBytes beside its body, so that empty ones are
-/// bounded too. Threads   As ReportQueue says. apply_…(), before_commit(), committed(),
-/// rolled_back(), housekeeping(): the writer's thread. Source
-/// docs/adr/0003-the-stores-promise-and-sqlite.md
+///           bounded too.
+/// Threads   As ReportQueue says. apply_…(), before_commit(), committed(), rolled_back(),
+///           housekeeping(): the writer's thread.
+/// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
+///
+/// Its parts are report_queue.cc (leases), …_keep.cc, …_settle.cc, …_order.cc (in memory),
+/// …_load.cc (from disk), …_housekeeping.cc and …_trace.cc.
 class EmbeddedReportQueue final : public ReportQueue, public Ledger {
  public:
   static constexpr std::uint64_t kRowBytes =
@@ -154,6 +157,11 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
     std::uint64_t due_order = 0;
 
     std::size_t count() const { return waiting.size() - head; }
+    /// An idle device costs no queue.
+    void drop_queue() {
+      waiting = {};
+      head = 0;
+    }
   };
   static constexpr std::uint32_t kNotStaged = ~0u;
 
@@ -215,12 +223,16 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   void return_expired(SteadyTime now);                        // with mutex_
   Lease* live_lease(LeaseId id, SteadyTime now);              // with mutex_
   void put_back(Agent& agent, std::vector<Waiting> entries);  // with mutex_
+  /// What no change is moving goes from the lease back to its agent's queue.
+  void put_back_unmoved(Lease& lease);                        // with mutex_
   void end_lease_if_empty(std::uint64_t id, SteadyTime now);  // with mutex_
   void end_change(std::uint64_t lease, SteadyTime now);       // with mutex_
   std::vector<Waiting> take(Agent& agent, std::uint32_t reports_max, std::uint64_t bytes_max,
                             WallTime now,
                             std::vector<Waiting>& expired);  // with mutex_
   void append(Agent& agent, const Waiting& entry);           // with mutex_
+  static Waiting waiting_entry(std::uint64_t id, std::int64_t kept_at, std::uint32_t ttl_s,
+                               std::uint64_t bytes, std::uint32_t lane);
   bool is_expired(const Waiting& entry, WallTime now) const;
   std::optional<SteadyTime> next_event() const;  // with mutex_
 
@@ -243,6 +255,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   void count_settled(Outcome outcome, std::uint64_t reports, std::uint64_t bytes);  // with mutex_
   Result<void> submit_and_wait(std::unique_ptr<LeaseChange> change);
   void sweep_expired();
+  /// Expired or damaged reports that were taken out of the order leave the disk too.
+  void remove(Agent& agent, std::vector<Waiting> entries, bool damaged);
   void show_gauges();
 
   const QueueSettings settings_;

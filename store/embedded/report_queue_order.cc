@@ -1,0 +1,140 @@
+// The order in memory: what waits for each device, whose turn it is, and how a batch is taken out
+// of it and put back.
+
+#include "store/embedded/report_queue.h"
+
+#include <algorithm>
+
+namespace greengate::store {
+
+EmbeddedReportQueue::Agent* EmbeddedReportQueue::find_agent(const AgentId& id) const {
+  const auto found = agents_by_id_.find(id.raw());
+  return found == agents_by_id_.end() ? nullptr : found->second;
+}
+
+EmbeddedReportQueue::Agent& EmbeddedReportQueue::agent_of(const AgentId& id) {
+  if (Agent* known = find_agent(id)) return *known;
+  Agent& agent = agents_.emplace_back();
+  agent.id = id;
+  agent.no = next_agent_no_++;
+  agents_by_id_.emplace(agent.id.raw(), &agent);
+  return agent;
+}
+
+EmbeddedReportQueue::Waiting EmbeddedReportQueue::waiting_entry(std::uint64_t id,
+                                                                std::int64_t kept_at,
+                                                                std::uint32_t ttl_s,
+                                                                std::uint64_t bytes,
+                                                                std::uint32_t lane) {
+  Waiting entry;
+  entry.id = id;
+  entry.kept_at = kept_at;
+  entry.ttl_s = ttl_s;
+  entry.bytes = static_cast<std::uint32_t>(bytes) & ((1u << 28) - 1);
+  entry.lane = lane & 7u;
+  return entry;
+}
+
+void EmbeddedReportQueue::append(Agent& agent, const Waiting& entry) {
+  auto& waiting = agent.waiting;
+  if (agent.head > 0 && waiting.size() == waiting.capacity() && agent.head >= waiting.size() / 2) {
+    waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(agent.head));
+    agent.head = 0;
+  } else if (waiting.size() == waiting.capacity() && waiting.size() >= 8) {
+    // Doubling would leave half of a long queue's memory empty.
+    waiting.reserve(waiting.size() + waiting.size() / 2);
+  }
+  waiting.push_back(entry);
+}
+
+void EmbeddedReportQueue::refresh_due(Agent& agent, SteadyTime now) {
+  const bool should = agent.count() > 0 && !agent.leased && !agent.held;
+  if (should == agent.queued) return;
+  if (should) {
+    agent.due = std::max(agent.not_before, now);
+    agent.due_order = ++due_order_;
+    due_.insert({agent.due, agent.due_order, &agent});
+  } else {
+    due_.erase({agent.due, agent.due_order, &agent});
+    if (agent.count() == 0 && !agent.leased) agent.drop_queue();
+  }
+  agent.queued = should;
+}
+
+bool EmbeddedReportQueue::is_expired(const Waiting& entry, WallTime now) const {
+  return entry.ttl_s != 0 && from_millis(entry.kept_at) + std::chrono::seconds(entry.ttl_s) <= now;
+}
+
+std::vector<EmbeddedReportQueue::Waiting> EmbeddedReportQueue::take(Agent& agent,
+                                                                    std::uint32_t reports_max,
+                                                                    std::uint64_t bytes_max,
+                                                                    WallTime now,
+                                                                    std::vector<Waiting>& expired) {
+  auto& waiting = agent.waiting;
+  std::vector<Waiting> taken;
+  std::uint64_t bytes = 0;
+  while (agent.head < waiting.size()) {
+    const Waiting& first = waiting[agent.head];
+    if (first.pinned == 0) {
+      if (is_expired(first, now)) {
+        expired.push_back(first);
+      } else if (taken.empty() ||
+                 (taken.size() < reports_max && bytes + first.bytes <= bytes_max)) {
+        bytes += first.bytes;
+        taken.push_back(first);
+      } else {
+        break;
+      }
+      ++agent.head;
+      continue;
+    }
+    if (!taken.empty()) break;  // a pinned group is a batch of its own
+    // Its members may lie among others that were leased with them but not pinned.
+    const std::uint64_t group = first.pinned;
+    std::vector<Waiting> others;
+    std::size_t end = agent.head;
+    bool all_expired = true;
+    for (std::size_t pinned = 0; end < waiting.size() && pinned < agent.pinned_waiting; ++end) {
+      const Waiting& entry = waiting[end];
+      if (entry.pinned != 0) ++pinned;
+      if (entry.pinned != group) {
+        others.push_back(entry);
+        continue;
+      }
+      all_expired = all_expired && is_expired(entry, now);
+      taken.push_back(entry);
+    }
+    agent.pinned_waiting -= taken.size();
+    std::copy(others.begin(), others.end(),
+              waiting.begin() + static_cast<std::ptrdiff_t>(end - others.size()));
+    agent.head = end - others.size();
+    if (!all_expired) break;
+    expired.insert(expired.end(), taken.begin(), taken.end());
+    taken.clear();
+  }
+  return taken;
+}
+
+void EmbeddedReportQueue::put_back(Agent& agent, std::vector<Waiting> entries) {
+  if (entries.empty()) return;
+  const auto by_id = [](const Waiting& a, const Waiting& b) { return a.id < b.id; };
+  std::sort(entries.begin(), entries.end(), by_id);
+  for (const Waiting& entry : entries) {
+    if (entry.pinned != 0) ++agent.pinned_waiting;
+  }
+  auto& waiting = agent.waiting;
+  if (agent.head >= entries.size()) {
+    agent.head -= entries.size();
+    std::copy(entries.begin(), entries.end(),
+              waiting.begin() + static_cast<std::ptrdiff_t>(agent.head));
+  } else {
+    waiting.insert(waiting.begin() + static_cast<std::ptrdiff_t>(agent.head), entries.begin(),
+                   entries.end());
+  }
+  const auto begin = waiting.begin() + static_cast<std::ptrdiff_t>(agent.head);
+  const auto middle = begin + static_cast<std::ptrdiff_t>(entries.size());
+  if (middle != waiting.end() && by_id(*middle, *(middle - 1)))
+    std::inplace_merge(begin, middle, waiting.end(), by_id);
+}
+
+}  // namespace greengate::store
