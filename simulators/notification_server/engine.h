@@ -157,7 +157,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     notify::Finding finding;
   };
 
-  // Time.
+  // Time (engine.cc).
   SteadyTime now() const { return clock_.steady(); }
   std::int64_t own_seconds() const;
   void remind(std::chrono::milliseconds in, Due due, std::uint64_t a = 0, std::uint64_t b = 0);
@@ -165,7 +165,10 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void run_due();
   void keep(const Appointment& what);
 
-  // Line.
+  // Faults (engine.cc).
+  notify::FaultRule* pick(notify::Moment moment, std::string_view sms_id);
+
+  // Line (line.cc).
   void accept();
   void accepted(boost::asio::ip::tcp::socket socket);
   void wait_read(const SessionPtr& session);
@@ -177,9 +180,10 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void flush(const SessionPtr& session);
   void push_chunk(const SessionPtr& session, Chunk chunk);
   void close(const SessionPtr& session, std::string_view reason, bool orderly = true);
+  void go_dark(const SessionPtr& session);
   SessionPtr find_session(SessionId id) const;
 
-  // Conversation.
+  // Conversation (conversation.cc).
   void on_bad_stream(const SessionPtr& session, const notify::Cut& cut,
                      std::span<const std::byte> stream);
   void on_frame(const SessionPtr& session, const notify::Cut& cut,
@@ -194,9 +198,8 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void answer(Session& session, const notify::ClientMessage& message);
   void ask_to_leave(const SessionPtr& session, notify::Kind how, std::int64_t close_after_ms);
   void expect_leave(Session& session, bool then_close);
-  void go_dark(const SessionPtr& session);
 
-  // Pushing.
+  // Pushing (pushing.cc).
   Result<Push*> make_push(std::uint32_t type, std::string param, std::string guid);
   bool owe(Push& push, ClientNumber number);
   void enqueue(Push& push, ClientNumber number);
@@ -208,7 +211,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void expire(Push& push);
   void forget_old_pushes();
 
-  // Accounts and evidence.
+  // Accounts and evidence (accounts.cc).
   ClientNumber number_of(const std::string& sms_id, bool may_add);
   bool is_online(const Client& client) const;
   void account(bool full);
@@ -224,7 +227,6 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   void write_session_line(const Session& session, std::string_view event,
                           boost::json::object more = {});
   void write_line(notify::EvidenceFile& file, const boost::json::object& line);
-  notify::FaultRule* pick(notify::Moment moment, std::string_view sms_id);
 
   // Admin (admin.cc).
   using Answer = std::pair<unsigned, std::string>;

@@ -1,5 +1,7 @@
 #include "simulators/notification_server/message.h"
 
+#include "simulators/common/text.h"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -293,27 +295,6 @@ bool is_version(std::string_view text) {
          digits[3] == 4;
 }
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
-}
-
 void check_shape(const Document& document, Kind kind, const SchemaRules& rules,
                  Findings& findings) {
   const auto wrong = [&](const char* code, std::string detail) {
@@ -486,14 +467,14 @@ std::string timestamp(std::int64_t unix_seconds) {
 
 std::string confirm_xml(std::int64_t unix_seconds, std::string_view message_version) {
   return "<BgbSignInConfirmMessage TimeStamp=\"" + timestamp(unix_seconds) + "\"><MessageVersion>" +
-         escaped(message_version) + "</MessageVersion></BgbSignInConfirmMessage>";
+         xml_escaped(message_version) + "</MessageVersion></BgbSignInConfirmMessage>";
 }
 
 std::string request_xml(std::int64_t unix_seconds, const RequestFields& fields) {
   std::string xml = "<BgbRequestMessage TimeStamp=\"" + timestamp(unix_seconds) + "\">";
   const auto member = [&](std::string_view name, std::string_view value) {
     if (std::ranges::find(fields.leave_out, name) != fields.leave_out.end()) return;
-    xml.append("<").append(name).append(">").append(escaped(value));
+    xml.append("<").append(name).append(">").append(xml_escaped(value));
     xml.append("</").append(name).append(">");
   };
   member("PushID", std::to_string(fields.push_id));
