@@ -144,6 +144,7 @@ void read_delivery(ConfigReader& reader, workers::PoolConfig& pool, workers::Cou
   reader.read("delivery.workers", pool.workers);
   reader.read("delivery.batch_reports_max", pool.batch_reports_max);
   reader.read_bytes("delivery.batch_bytes_max", pool.batch_bytes_max);
+  reader.read("delivery.settle_messages_max", pool.settle_messages_max);
   reader.read("delivery.retry_base", pool.retry_base);
   reader.read("delivery.retry_cap", pool.retry_cap);
   reader.read("delivery.state_reports_per_message_max", pool.coalescer.state_reports_max);

@@ -154,7 +154,7 @@ Result<void> House::Rooms::build() {
 
   // Downstream first: what the others pour into comes before them.
   std::vector<Component*> order{store.get(), &net};
-  if (config.has_role("deliver")) order.insert(order.end(), {keys.get(), errands.get(), pool.get()});
+  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), pool.get()});
   order.insert(order.end(), {sessions.get(), sweeper.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());

@@ -127,6 +127,10 @@ std::vector<MpHealth> Courier::health() const {
   return all;
 }
 
+Result<void> Courier::start() { return {}; }
+
+void Courier::drain(SteadyTime) { stop(); }
+
 void Courier::stop() {
   {
     std::lock_guard lock(mutex_);

@@ -5,6 +5,7 @@
 #include "core/backoff.h"
 #include "core/clock.h"
 #include "core/config_reader.h"
+#include "core/lifecycle.h"
 #include "core/metrics.h"
 #include "core/result.h"
 
@@ -14,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace greengate::workers {
@@ -53,7 +55,7 @@ struct MpHealth {
 /// Errors    What the door answered, when the message itself is at fault (reject). mp.none_available (retry) with retry_after
 ///           when every management point rests.
 /// Source    mp-protocol 1.8, 6.3
-class Courier {
+class Courier : public Component {
  public:
   Courier(CourierConfig config, std::vector<std::unique_ptr<MpDoor>> doors, const Clock& clock, Metrics& metrics,
           std::uint64_t seed);
@@ -62,8 +64,12 @@ class Courier {
   /// How long every management point still rests; 0 when one can be tried.
   std::chrono::milliseconds rest_left() const;
   std::vector<MpHealth> health() const;
-  /// Makes waiting calls answer `halt`; for stopping.
-  void stop();
+
+  std::string_view name() const override { return "courier"; }
+  Result<void> start() override;
+  /// Whoever waits for a free place, or asks from now on, is answered `halt`; exchanges under way end by their own deadline.
+  void drain(SteadyTime until) override;
+  void stop() override;
 
  private:
   struct Point {

@@ -77,11 +77,6 @@ void Pool::drain(SteadyTime) {
 void Pool::stop() {
   stopping_ = true;
   reports_.wake_waiters();
-  courier_.stop();
-  join();
-}
-
-void Pool::join() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
@@ -105,7 +100,7 @@ void Pool::work() {
 }
 
 void Pool::carry(const store::Batch& batch) {
-  Hand hand{batch, {}};
+  Hand hand{batch, {}, {}, {}, 0};
   for (const auto& report : batch.reports) hand.open.push_back(&report);
   const auto device = devices_.find(batch.agent);
   if (!device || device->state == store::DeviceState::revoked) {
@@ -126,9 +121,12 @@ void Pool::carry(const store::Batch& batch) {
   }
 
   Plan plan = plan_messages(batch, config_.coalescer);
-  if (!plan.superseded.empty()) settle(hand, plan.superseded, store::Outcome::superseded, {});
+  if (!plan.superseded.empty()) supersede(hand, plan.superseded);
   for (Group& group : plan.messages) {
-    if (stopping_) return reports_.hand_back(batch.lease);
+    if (stopping_) {
+      settle_delivered(hand);
+      return reports_.hand_back(batch.lease);
+    }
     if (!carry_message(hand, *identity, group)) return;
   }
 }
@@ -146,6 +144,9 @@ bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group
     }
     note = numbering->note;
     if (auto pinned = reports_.pin(batch.lease, ids_of(group.reports), write_note(note), numbering->counters); !pinned) {
+      log_.warn("numbering not kept", kv("agent", batch.agent.raw()), kv("code", pinned.error().code),
+                kv("why", pinned.error().message));
+      settle_delivered(hand);
       reports_.hand_back(batch.lease);
       return false;
     }
@@ -165,8 +166,7 @@ bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group
   }
   auto answer = courier_.send(*message);
   if (answer) {
-    messages_.add();
-    settle(hand, group.reports, store::Outcome::delivered, note.message_id);
+    delivered(hand, group.reports, note.message_id);
     return true;
   }
   if (answer.error().remedy == Remedy::reject) {
@@ -174,6 +174,7 @@ bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group
     return true;
   }
   if (answer.error().remedy == Remedy::halt) {
+    settle_delivered(hand);
     reports_.hand_back(batch.lease);
   } else {
     put_back(hand, answer.error());
@@ -185,30 +186,54 @@ void Pool::close(Hand& hand, const Reports& reports) {
   std::erase_if(hand.open, [&](const auto* report) { return std::find(reports.begin(), reports.end(), report) != reports.end(); });
 }
 
-void Pool::settle(Hand& hand, const Reports& reports, store::Outcome outcome, const std::string& tracking) {
-  const store::Batch& batch = hand.batch;
+bool Pool::settle(Hand& hand, const std::vector<store::Settlement>& settlements) {
+  auto settled = reports_.settle(hand.batch.lease, settlements);
+  if (settled) return true;
+  // The lease returns by itself and the message is sent again with the same ID: at least once.
+  log_.warn("settling failed", kv("agent", hand.batch.agent.raw()), kv("code", settled.error().code),
+            kv("why", settled.error().message));
+  return false;
+}
+
+void Pool::supersede(Hand& hand, const Reports& reports) {
   close(hand, reports);
   std::vector<store::Settlement> settlements;
-  settlements.reserve(reports.size());
-  for (const auto* report : reports) settlements.push_back({report->id, outcome, tracking});
-  if (auto settled = reports_.settle(batch.lease, settlements); !settled) {
-    // The lease returns by itself and the message is sent again with the same ID: at least once.
-    log_.warn("settling failed", kv("agent", batch.agent.raw()), kv("code", settled.error().code),
-              kv("why", settled.error().message));
-    return;
-  }
-  const bool delivered = outcome == store::Outcome::delivered;
-  (delivered ? delivered_ : superseded_).add(static_cast<double>(reports.size()));
-  const WallTime now = clock_.wall();
+  for (const auto* report : reports) settlements.push_back({report->id, store::Outcome::superseded, {}});
+  if (!settle(hand, settlements)) return;
+  superseded_.add(static_cast<double>(reports.size()));
+  for (const auto* report : reports) outcomes_({report->name, store::Outcome::superseded, {}, {}});
+}
+
+void Pool::delivered(Hand& hand, const Reports& reports, const std::string& tracking) {
+  close(hand, reports);
+  messages_.add();
   for (const auto* report : reports) {
-    if (delivered) delivery_seconds_.observe(std::chrono::duration<double>(now - report->kept_at).count());
-    outcomes_({report->name, outcome, {}, {}});
+    hand.delivered.push_back({report->id, store::Outcome::delivered, tracking});
+    hand.delivered_reports.push_back(report);
   }
+  ++hand.delivered_messages;
+  if (hand.delivered_messages >= config_.settle_messages_max || hand.open.empty()) settle_delivered(hand);
+}
+
+void Pool::settle_delivered(Hand& hand) {
+  if (hand.delivered.empty()) return;
+  if (settle(hand, hand.delivered)) {
+    delivered_.add(static_cast<double>(hand.delivered.size()));
+    const WallTime now = clock_.wall();
+    for (const auto* report : hand.delivered_reports) {
+      delivery_seconds_.observe(std::chrono::duration<double>(now - report->kept_at).count());
+      outcomes_({report->name, store::Outcome::delivered, {}, {}});
+    }
+  }
+  hand.delivered.clear();
+  hand.delivered_reports.clear();
+  hand.delivered_messages = 0;
 }
 
 void Pool::bury(Hand& hand, const Reports& reports, const Error& reason) {
   const store::Batch& batch = hand.batch;
   close(hand, reports);
+  if (hand.open.empty()) settle_delivered(hand);  // the lease ends with its last report
   if (auto buried = reports_.bury(batch.lease, ids_of(reports), reason); !buried) {
     log_.warn("burying failed", kv("agent", batch.agent.raw()), kv("code", buried.error().code),
               kv("why", buried.error().message));
@@ -221,6 +246,7 @@ void Pool::bury(Hand& hand, const Reports& reports, const Error& reason) {
 }
 
 void Pool::put_back(Hand& hand, const Error& why) {
+  settle_delivered(hand);
   const store::Batch& batch = hand.batch;
   const std::vector<ItemId> ids = ids_of(hand.open);
   std::uint32_t attempt = 1;

@@ -27,6 +27,7 @@ namespace greengate::workers {
 struct PoolConfig {
   std::uint32_t workers = 8;                      ///< Messages in the making or on their way at once.
   std::uint32_t batch_reports_max = 256;          ///< Reports of one device in one worker's hands.
+  std::uint32_t settle_messages_max = 16;         ///< Delivered messages of a batch settled by one sync; these may come again after a crash.
   std::int64_t batch_bytes_max = 32 << 20;
   std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
   std::chrono::milliseconds retry_cap{900'000};
@@ -60,10 +61,8 @@ class Pool : public Component {
   std::string_view name() const override { return "worker pool"; }
   Result<void> start() override;
   void drain(SteadyTime until) override;
-  /// Also lets go whoever waits for a management point.
+  /// Back when every worker has ended: after the message in its hand, which the courier's draining cuts short.
   void stop() override;
-  /// After drain(): back when every worker has ended.
-  void join();
 
  private:
   using Reports = std::vector<const store::LeasedReport*>;
@@ -71,13 +70,20 @@ class Pool : public Component {
   struct Hand {
     const store::Batch& batch;
     Reports open;
+    std::vector<store::Settlement> delivered;  ///< Taken by the site, not yet settled.
+    Reports delivered_reports;
+    std::uint32_t delivered_messages = 0;
   };
 
   void work();
   void carry(const store::Batch& batch);
   /// False when the rest of the batch was put back and the lease is over.
   bool carry_message(Hand& hand, const adapters::MpIdentity& identity, Group& group);
-  void settle(Hand& hand, const Reports& reports, store::Outcome outcome, const std::string& tracking);
+  void supersede(Hand& hand, const Reports& reports);
+  /// Remembers a delivered message; settle_delivered() writes several with one sync.
+  void delivered(Hand& hand, const Reports& reports, const std::string& tracking);
+  void settle_delivered(Hand& hand);
+  bool settle(Hand& hand, const std::vector<store::Settlement>& settlements);
   void bury(Hand& hand, const Reports& reports, const Error& reason);
   void put_back(Hand& hand, const Error& why);
   static void close(Hand& hand, const Reports& reports);

@@ -159,7 +159,7 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
     std::size_t count() const { return waiting.size() - head; }
     /// An idle device costs no queue.
     void drop_queue() {
-      waiting = {};
+      waiting = std::vector<Waiting>();  // not {}: that keeps the capacity
       head = 0;
     }
   };

@@ -235,7 +235,7 @@ int run(const Options& options) {
     std::fflush(stdout);
     ratios.push_back(cpu / signing);
     rates.push_back(static_cast<double>(expected) / seconds);
-    pool.join();
+    pool.stop();
   }
   std::sort(ratios.begin(), ratios.end());
   std::sort(rates.begin(), rates.end());

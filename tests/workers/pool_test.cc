@@ -28,6 +28,7 @@ class PoolTest : public SiteFixture {
     ASSERT_TRUE(pool_->start());
   }
   void TearDown() override {
+    courier_->stop();
     if (pool_) pool_->stop();
   }
   // Waits, at most ten seconds, for so many outcomes. The clock goes on meanwhile, as back-offs must end.

@@ -45,6 +45,7 @@ class SiteErrandsTest : public SiteFixture {
   }
   void TearDown() override {
     keys_.stop();
+    courier_->stop();
     if (errands_) errands_->stop();
   }
   bool wait_ready() {
