@@ -216,6 +216,7 @@ LoadedConfig load(ConfigReader reader) {
   Config& config = loaded.config;
   Complaints problems;
   read_all(reader, config, problems);
+  config.delivery.message_time_max = config.mp.exchange_timeout;
   reader.add(std::move(problems));
   reader.add(config.store.problems());
   if (config.has_role("ingest")) reader.add(config.agents.problems());
@@ -227,6 +228,12 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.delivery.problems());
     reader.add(config.courier.problems());
     reader.add(config.registration.problems());
+    if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
+      reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +
+                                           "; it must be at least twice site.exchange_timeout (" +
+                                           duration_text(config.mp.exchange_timeout) +
+                                           "), or a second worker would take up a report the first is still sending."}});
+    }
   }
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());

@@ -123,7 +123,9 @@ void Pool::carry(const store::Batch& batch) {
   Plan plan = plan_messages(batch, config_.coalescer);
   if (!plan.superseded.empty()) supersede(hand, plan.superseded);
   for (Group& group : plan.messages) {
-    if (stopping_) {
+    // A message begun too close to the lease's end could be sent by two workers at once.
+    const bool lease_ends = clock_.wall() + config_.message_time_max > batch.until;
+    if (stopping_ || lease_ends) {
       settle_delivered(hand);
       return reports_.hand_back(batch.lease);
     }
@@ -160,9 +162,13 @@ bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group
   }
 
   auto message = translator_.translate(identity, group, note);
-  if (!message) {
+  if (!message && message.error().remedy == Remedy::reject) {
     bury(hand, group.reports, message.error());
     return true;
+  }
+  if (!message) {
+    put_back(hand, message.error());
+    return false;
   }
   auto answer = courier_.send(*message);
   if (answer) {

@@ -31,6 +31,7 @@ struct PoolConfig {
   std::int64_t batch_bytes_max = 32 << 20;
   std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
   std::chrono::milliseconds retry_cap{900'000};
+  std::chrono::milliseconds message_time_max{60'000};  ///< The longest one exchange can take; none is begun later than this before the lease ends.
   CoalescerConfig coalescer;
 
   std::vector<ConfigProblem> problems() const;

@@ -121,6 +121,22 @@ TEST_F(PoolTest, PutsBackOnlyWhatIsStillOpenWhenABatchBreaksInTheMiddle) {
   EXPECT_EQ(door_->sent().size(), 4u);
 }
 
+// The first message takes so long that the second could not end within the lease: it is handed back and sent under a new one.
+TEST_F(PoolTest, BeginsNoMessageThatItsLeaseMightNotOutlive) {
+  make_ready(agent_);
+  config_.coalescer.state_reports_max = 1;
+  config_.workers = 1;
+  for (std::uint64_t i = 1; i <= 2; ++i) keep(agent_, i, v1::KIND_STATE_MESSAGES, state_body());
+  std::atomic<int> sent{0};
+  door_->answer_with([&](const auto&) -> Result<adapters::Verdict> {
+    if (++sent == 1) clock_.advance(std::chrono::seconds(70));  // of 120
+    return adapters::Verdict{};
+  });
+  start();
+  EXPECT_EQ(outcomes(2).size(), 2u);
+  EXPECT_EQ(door_->sent().size(), 2u) << "nothing was sent twice";
+}
+
 TEST_F(PoolTest, BuriesWhatTheManagementPointWillNeverTakeWithItsReason) {
   make_ready(agent_);
   keep(agent_, 1, v1::KIND_STATE_MESSAGES, state_body());
