@@ -1,6 +1,6 @@
 // What delivering costs: lease → translate → compress → sign → post → settle, beside the bare RSA-2048 signature measured in the same run.
 //
-//   delivery_bench [--sim PROGRAM] [--reports N] [--body BYTES] [--runs N] [--coalesce]
+//   delivery_bench [--sim PROGRAM] [--reports N] [--body BYTES] [--runs N] [--workers N] [--coalesce]
 //
 // Product code from the store to the wire runs in this process, with the real SQLite store, the real registration and the real HTTP client;
 // the management point is greengate-sim in a process of its own, so its work is not in our CPU figure. Messages are verified there as always.
@@ -52,6 +52,7 @@ struct Options {
   std::size_t reports = 10'000;
   std::size_t body_bytes = 4'096;
   int runs = 3;
+  std::uint32_t workers = workers::PoolConfig().workers;
   bool coalesce = false;
 };
 
@@ -181,7 +182,7 @@ int run(const Options& options) {
   const auto key = adapters::SigningKey::generate();
   const std::string to_sign(4'096, 'x');
   const std::string body = state_report(options.body_bytes);
-  std::printf("%zu-byte reports, %zu devices, %s; %zu reports a run\n\n", body.size(), devices,
+  std::printf("%zu-byte reports, %zu devices, %u workers, %s; %zu reports a run\n\n", body.size(), devices, options.workers,
               options.coalesce ? "state messages coalesced" : "one message a report", options.reports);
   std::printf("%-6s %14s %18s %20s %8s\n", "run", "reports/s", "CPU us/report", "bare RSA-2048 us", "ratio");
   std::vector<double> ratios, rates;
@@ -212,7 +213,7 @@ int run(const Options& options) {
     signing = (thread_cpu_seconds() - signing) / signatures * 1e6;
 
     workers::PoolConfig pool_config;
-    pool_config.workers = 4;
+    pool_config.workers = options.workers;
     if (!options.coalesce) pool_config.coalescer.state_reports_max = 1;
     const std::size_t expected = (options.reports + devices - 1) / devices * devices;
     std::atomic<std::size_t> delivered{0};
@@ -266,6 +267,8 @@ int main(int argc, char** argv) {
       options.reports = static_cast<std::size_t>(std::atoll(value));
     } else if (name == "--body") {
       options.body_bytes = static_cast<std::size_t>(std::atoll(value));
+    } else if (name == "--workers") {
+      options.workers = static_cast<std::uint32_t>(std::atoi(value));
     } else if (name == "--runs") {
       options.runs = std::atoi(value);
     } else {
