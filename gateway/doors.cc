@@ -27,19 +27,19 @@ asio::awaitable<HttpReply> ask_admin(asio::thread_pool::executor_type thread, Ad
   co_return reply;
 }
 
-HttpReply observe(const HttpCall& call, const Metrics& metrics, bool healthy, bool ready) {
+HttpReply observe(const HttpCall& call, const Metrics& metrics, bool ready) {
   const std::string path = call.target.substr(0, call.target.find('?'));
   if (call.method != "GET" && call.method != "HEAD") return HttpReply(405, "text/plain", "GET only\n");
   if (path == "/metrics") return HttpReply(200, "text/plain; version=0.0.4", metrics.render());
-  if (path == "/health") return HttpReply(healthy ? 200 : 503, "text/plain", healthy ? "ok\n" : "not well\n");
+  // That the net thread can answer is what this says, and all it says.
+  if (path == "/health") return HttpReply(200, "text/plain", "ok\n");
   if (path == "/ready") return HttpReply(ready ? 200 : 503, "text/plain", ready ? "ready\n" : "not ready\n");
   return HttpReply(404, "text/plain", "there are /metrics, /health and /ready\n");
 }
 
 }  // namespace
 
-Doors::Doors(const GatewayConfig& config, asio::io_context& net, Admin& admin, const Metrics& metrics,
-             std::function<bool()> healthy)
+Doors::Doors(const GatewayConfig& config, asio::io_context& net, Admin& admin, const Metrics& metrics)
     : admin_thread_(std::make_unique<AdminThread>()) {
   adapters::HttpServerConfig socket;
   socket.unix_path = config.admin_socket;
@@ -57,8 +57,8 @@ Doors::Doors(const GatewayConfig& config, asio::io_context& net, Admin& admin, c
   if (loopback.address.starts_with('[')) loopback.address = loopback.address.substr(1, loopback.address.size() - 2);
   loopback.port = port;
   observe_server_ = std::make_unique<adapters::HttpServer>(
-      net, loopback, adapters::plain_handler([this, &metrics, healthy = std::move(healthy)](const HttpCall& call) {
-        return observe(call, metrics, healthy(), ready_);
+      net, loopback, adapters::plain_handler([this, &metrics](const HttpCall& call) {
+        return observe(call, metrics, ready_);
       }));
 }
 

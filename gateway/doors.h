@@ -7,7 +7,6 @@
 #include "gateway/config.h"
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,8 +18,7 @@ namespace greengate::gateway {
 /// Threads   set_ready(): any.
 class Doors final : public Component {
  public:
-  Doors(const GatewayConfig& config, boost::asio::io_context& net, Admin& admin, const Metrics& metrics,
-        std::function<bool()> healthy);
+  Doors(const GatewayConfig& config, boost::asio::io_context& net, Admin& admin, const Metrics& metrics);
   ~Doors() override;
 
   void set_ready(bool ready) { ready_ = ready; }

@@ -149,7 +149,7 @@ Result<void> House::Rooms::build() {
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands);
   admin = std::make_unique<Admin>(devices, reports, clock, facts());
-  doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics, [] { return true; });
+  doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics);
   connect();
 
   // Downstream first: what the others pour into comes before them.
