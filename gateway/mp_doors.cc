@@ -13,6 +13,7 @@ class RealDoor final : public workers::MpDoor {
       : name_(std::move(name)), point_(http, clock, settings, std::move(server)) {}
   const std::string& name() const override { return name_; }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override { return point_.send(message); }
+  Result<std::string> get(std::string_view target) override { return point_.get(target); }
 
  private:
   const std::string name_;

@@ -96,6 +96,11 @@ class DeviceRegistry {
   /// A device's durable number, moved by ReportQueue::pin(); 0 when it was never set.
   virtual std::uint64_t counter(const AgentId& id, const std::string& name) const = 0;
 
+  /// A small durable text of one device, such as the last resync answered; absent when it was never set. Reads the disk.
+  virtual Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) = 0;
+  /// Empty forgets it. At most 64 KiB and 64 names a device: registry.fact_too_large (reject). Waits for the sync.
+  virtual Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) = 0;
+
   virtual Result<void> add_token(const Token& token) = 0;
   virtual Result<void> revoke_token(const std::string& token_id) = 0;
   virtual std::vector<Token> tokens() const = 0;

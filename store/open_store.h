@@ -4,6 +4,7 @@
 #include "core/config_reader.h"
 #include "core/lifecycle.h"
 #include "core/metrics.h"
+#include "store/baselines.h"
 #include "store/device_registry.h"
 #include "store/report_queue.h"
 
@@ -35,6 +36,7 @@ class Store : public Component {
  public:
   virtual ReportQueue& reports() = 0;
   virtual DeviceRegistry& devices() = 0;
+  virtual Baselines& baselines() = 0;
 };
 
 /// The only place that knows every kind. Fails config.store_kind (reject), store.open (retry).

@@ -16,6 +16,21 @@ namespace greengate::store {
 /// Which queue a report travels in. When room is short, discovery, inventory and files are refused first; control and state keep a reserve.
 enum class Lane : std::uint8_t { control = 1, state = 2, discovery = 3, inventory = 4, files = 5 };
 
+/// Some lanes, as bits.
+class LaneSet {
+ public:
+  constexpr LaneSet() = default;
+  static constexpr LaneSet all() { return LaneSet(0b111110); }
+  constexpr LaneSet with(Lane lane) const { return LaneSet(static_cast<std::uint8_t>(bits_ | bit(lane))); }
+  constexpr bool has(Lane lane) const { return (bits_ & bit(lane)) != 0; }
+  constexpr bool empty() const { return bits_ == 0; }
+
+ private:
+  explicit constexpr LaneSet(std::uint8_t bits) : bits_(bits) {}
+  static constexpr std::uint8_t bit(Lane lane) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(lane)); }
+  std::uint8_t bits_ = 0;
+};
+
 /// A report's name, made by its agent: our idempotency key.
 struct ReportName {
   AgentId agent;
@@ -64,10 +79,11 @@ struct LeasedReport {
   std::string body;
 };
 
-/// One device's oldest due reports, held by one worker until `until`, when they return by themselves.
+/// One device's oldest due reports of one lane, held by one worker until `until`, when they return by themselves.
 struct Batch {
   LeaseId lease;
   AgentId agent;
+  Lane lane = Lane::state;
   /// Oldest first: either reports without a group, or exactly one pinned group, whole whatever the bounds.
   std::vector<LeasedReport> reports;
   WallTime until;
@@ -80,12 +96,47 @@ struct Settlement {
   ItemId id;
   Outcome outcome = Outcome::delivered;
   std::string tracking;  ///< Delivered: the message ID the management point was given.
+  std::string code = {}; ///< Why, where the outcome alone does not say: "inventory.unchanged". Shown in the history.
 };
 
 /// A durable number of one device, such as the last state message's serial number.
 struct CounterValue {
   std::string name;
   std::uint64_t value = 0;
+};
+
+/// Reports that are one message; see ReportQueue::pin().
+struct Pin {
+  std::vector<ItemId> reports;
+  std::string note;
+};
+
+/// What the site now has of a device, moved with the settlement that proves it; see store/baselines.h.
+struct BaselineMove {
+  std::uint32_t kind = 0;  ///< Of the state: the reports' kind.
+  std::uint64_t major = 0, minor = 0;
+  WallTime full_at;        ///< When the last whole state was taken by the site.
+  std::string body;        ///< Opaque, compressed by the caller. Empty: forget the baseline.
+};
+
+/// One dead letter, without its body.
+struct DeadLetter {
+  ItemId id;
+  ReportName name;
+  Lane lane = Lane::state;
+  std::uint32_t kind = 0;
+  std::uint64_t bytes = 0;
+  WallTime collected_at, kept_at, buried_at;
+  std::uint32_t attempts = 0;
+  std::string code, message;
+  bool has_body = true;  ///< False: given up to make room; the reason is all that is left.
+};
+/// Which dead letters; what is not set does not matter.
+struct DeadLetterFilter {
+  std::optional<AgentId> agent;
+  std::string code;
+  std::optional<std::uint32_t> kind;
+  std::uint64_t above = 0;  ///< Only ids above this one, for paging: dead letters come oldest first.
 };
 
 /// One report's life, for an operator.
@@ -121,8 +172,9 @@ struct QueueStats {
 /// Promise   At least once. When keep() reports `stored`, the report survives kill -9 and power loss. Nothing leaves except
 ///           as delivered, expired by its own time to live, superseded, or buried with a reason. Starts on any disk state: a damaged record
 ///           is set aside and counted.
-/// Order     Per device: sequences are kept without gaps (see NewReport::skipped), leased oldest first, one batch of a device at
-///           a time. Across devices: the device that has been due longest comes first.
+/// Order     Per device: sequences are kept without gaps (see NewReport::skipped). Per device and lane: leased oldest first, one batch at
+///           a time; lanes of a device do not wait for one another. Across: control and state before discovery, then inventory, then
+///           files, and within a lane the device that has been due longest.
 /// Limits    StoreConfig: queue_bytes_max with a reserve for control and state; history per device; a lease's life. The last four
 ///           incarnations of an agent are remembered. Dead letters take at most an eighth of queue_bytes_max: above it the
 ///           oldest lose their bodies, their reasons stay in the history.
@@ -141,18 +193,22 @@ class ReportQueue {
   /// The agent's last stored sequence of this incarnation; 0 when there is none. Answers from memory.
   virtual std::uint64_t last_sequence(const AgentId& agent, std::uint64_t incarnation) const = 0;
 
-  /// The next due device's oldest reports, up to both bounds (at least one report). Nothing when `patience` is over or wake_waiters() was called.
-  virtual Result<std::optional<Batch>> lease(std::uint32_t reports_max, std::uint64_t bytes_max,
+  /// A report of our own making, such as a resync: incarnation 0, any sequence, never judged, no receipt follows. Waits for the sync.
+  virtual Result<ItemId> keep_own(NewReport report) = 0;
+
+  /// The next due device's oldest reports in one of `lanes`, up to both bounds (at least one report). Nothing when `patience` is over or wake_waiters() was called.
+  virtual Result<std::optional<Batch>> lease(LaneSet lanes, std::uint32_t reports_max, std::uint64_t bytes_max,
                                              std::chrono::milliseconds patience) = 0;
   /// Makes every waiting lease() return now; for stopping.
   virtual void wake_waiters() = 0;
 
-  /// Before the first attempt: says durably that these reports are one message, described by `note`, and moves the device's
-  /// counters with it, all or nothing. A later lease brings the same group with the same note, so a resend is the same message.
-  virtual Result<void> pin(LeaseId lease, const std::vector<ItemId>& reports, std::string note,
-                           const std::vector<CounterValue>& counters) = 0;
-  /// Settles some of a lease's reports for good. When all are settled or put back the lease is over.
-  virtual Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements) = 0;
+  /// Before the first attempt: says durably that each pin's reports are one message, described by its note, and moves the device's
+  /// counters with it, all or nothing, one sync. A later lease brings the same group with the same note, so a resend is the same message.
+  virtual Result<void> pin(LeaseId lease, const std::vector<Pin>& pins, const std::vector<CounterValue>& counters) = 0;
+  /// Settles some of a lease's reports for good, and moves the device's baselines with them, all or nothing. When all are settled
+  /// or put back the lease is over.
+  virtual Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements,
+                              const std::vector<BaselineMove>& baselines = {}) = 0;
   /// Settles by burying: kept apart with the reason, replayable.
   virtual Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) = 0;
   /// Puts reports back; the whole device is due again after `delay`, or after a restart. The reason is shown to operators.
@@ -164,6 +220,20 @@ class ReportQueue {
   /// A held device's reports are kept but not leased. In memory only: after a restart nobody is held.
   virtual void hold(const AgentId& agent) = 0;
   virtual void unhold(const AgentId& agent) = 0;
+
+  /// Called on the store's writer thread, after the sync, with reports that ended without a worker: their time to live was over.
+  /// Short, and not back into the store. Set before the first lease.
+  virtual void on_expired(std::function<void(const std::vector<ReportName>&)> listener) = 0;
+
+  /// Oldest first.
+  virtual Result<std::vector<DeadLetter>> dead_letters(const DeadLetterFilter& filter, std::uint32_t count_max) = 0;
+  /// The report as it was kept. Fails queue.no_letter (reject): there is none, or it gave up its body.
+  virtual Result<LeasedReport> dead_letter(ItemId id) = 0;
+  /// Puts dead letters back in their lanes, behind what waits, unpinned and with no attempts. Those without a body stay.
+  /// Answers how many went back.
+  virtual Result<std::uint32_t> replay(const std::vector<ItemId>& letters) = 0;
+  /// Forgets dead letters for good; their reasons stay in the history. Answers how many.
+  virtual Result<std::uint32_t> discard(const std::vector<ItemId>& letters) = 0;
 
   /// The device's newest reports first, waiting and settled.
   virtual Result<std::vector<ReportTrace>> trace(const AgentId& agent, std::uint32_t count_max) = 0;

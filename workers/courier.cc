@@ -42,6 +42,19 @@ Result<adapters::Verdict> Courier::send(const adapters::OutgoingMessage& message
   }
 }
 
+Result<std::string> Courier::get(std::string_view target) {
+  std::vector<bool> tried(points_.size(), false);
+  while (true) {
+    auto place = reserve(tried);
+    if (!place) return pass(place);
+    Point& point = points_[*place];
+    auto answer = point.door->get(target);
+    settle(point, answer ? Result<adapters::Verdict>(adapters::Verdict{}) : Result<adapters::Verdict>(tl::unexpected(answer.error())));
+    if (answer || answer.error().remedy != Remedy::retry) return answer;
+    tried[*place] = true;
+  }
+}
+
 Result<std::size_t> Courier::reserve(std::vector<bool>& tried) {
   std::unique_lock lock(mutex_);
   while (true) {

@@ -35,6 +35,8 @@ class MpDoor {
   virtual ~MpDoor() = default;
   virtual const std::string& name() const = 0;
   virtual Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) = 0;
+  /// A small document by GET, such as "/SMS_MP/.sms_aut?MPLIST" or a policy's body, as bytes sent.
+  virtual Result<std::string> get(std::string_view target) = 0;
 };
 
 /// How one management point is doing, for operators.
@@ -61,6 +63,8 @@ class Courier : public Component {
           std::uint64_t seed);
 
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message);
+  /// A GET from the first management point that can answer.
+  Result<std::string> get(std::string_view target);
   /// How long every management point still rests; 0 when one can be tried.
   std::chrono::milliseconds rest_left() const;
   std::vector<MpHealth> health() const;

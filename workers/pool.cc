@@ -88,7 +88,7 @@ void Pool::work() {
       std::this_thread::sleep_for(std::min(rest, patience));
       continue;
     }
-    auto batch = reports_.lease(config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
+    auto batch = reports_.lease(store::LaneSet::all(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
     if (!batch) {
       if (batch.error().remedy == Remedy::halt) return;
       log_.error("lease failed", kv("code", batch.error().code), kv("why", batch.error().message));
@@ -145,7 +145,7 @@ bool Pool::carry_message(Hand& hand, const adapters::MpIdentity& identity, Group
       return true;
     }
     note = numbering->note;
-    if (auto pinned = reports_.pin(batch.lease, ids_of(group.reports), write_note(note), numbering->counters); !pinned) {
+    if (auto pinned = reports_.pin(batch.lease, {{ids_of(group.reports), write_note(note)}}, numbering->counters); !pinned) {
       log_.warn("numbering not kept", kv("agent", batch.agent.raw()), kv("code", pinned.error().code),
                 kv("why", pinned.error().message));
       settle_delivered(hand);
@@ -204,7 +204,7 @@ bool Pool::settle(Hand& hand, const std::vector<store::Settlement>& settlements)
 void Pool::supersede(Hand& hand, const Reports& reports) {
   close(hand, reports);
   std::vector<store::Settlement> settlements;
-  for (const auto* report : reports) settlements.push_back({report->id, store::Outcome::superseded, {}});
+  for (const auto* report : reports) settlements.push_back({report->id, store::Outcome::superseded, {}, {}});
   if (!settle(hand, settlements)) return;
   superseded_.add(static_cast<double>(reports.size()));
   for (const auto* report : reports) outcomes_({report->name, store::Outcome::superseded, {}, {}});
@@ -214,7 +214,7 @@ void Pool::delivered(Hand& hand, const Reports& reports, const std::string& trac
   close(hand, reports);
   messages_.add();
   for (const auto* report : reports) {
-    hand.delivered.push_back({report->id, store::Outcome::delivered, tracking});
+    hand.delivered.push_back({report->id, store::Outcome::delivered, tracking, {}});
     hand.delivered_reports.push_back(report);
   }
   ++hand.delivered_messages;

@@ -49,6 +49,9 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
                  const std::string& fqdn, const std::string& operating_system,
                  const std::string& agent_version) override;
   std::uint64_t counter(const AgentId& id, const std::string& name) const override;
+  Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) override;
+  Result<void> set_fact(const AgentId& id, const std::string& name,
+                        const std::string& value) override;
   Result<void> add_token(const Token& token) override;
   Result<void> revoke_token(const std::string& token_id) override;
   std::vector<Token> tokens() const override;

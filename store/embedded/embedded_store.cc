@@ -151,6 +151,7 @@ class EmbeddedStore final : public Store {
 
   ReportQueue& reports() override { return *queue_; }
   DeviceRegistry& devices() override { return *registry_; }
+  Baselines& baselines() override { return baselines_; }
 
  private:
   /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why
@@ -288,6 +289,11 @@ class EmbeddedStore final : public Store {
     });
   }
 
+  struct NoBaselines final : Baselines {
+    Result<std::optional<Baseline>> find(const AgentId&, std::uint32_t) override { return std::optional<Baseline>(); }
+    Result<std::vector<Baseline>> list(const AgentId&) override { return std::vector<Baseline>(); }
+  };
+  NoBaselines baselines_;
   const EmbeddedOptions options_;
   const std::string directory_, path_, rebuilt_;
   const Clock& clock_;

@@ -43,7 +43,8 @@ void EmbeddedReportQueue::wake_waiters() {
   due_changed_.notify_all();
 }
 
-Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_max,
+Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet,
+                                                        std::uint32_t reports_max,
                                                         std::uint64_t bytes_max,
                                                         std::chrono::milliseconds patience) {
   // Patience is the caller's real time; what is due and what has expired is the clock's.
@@ -112,6 +113,7 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(std::uint32_t reports_ma
     }
     if (!damaged.empty()) remove(agent, std::move(damaged), true);
     if (!batch.reports.empty()) {
+      batch.lane = batch.reports.front().lane;
       probe_.leases.add();
       return std::optional<Batch>(std::move(batch));
     }

@@ -74,12 +74,14 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
 
   void keep(std::vector<NewReport> batch, KeepDone done) override;
   std::uint64_t last_sequence(const AgentId& agent, std::uint64_t incarnation) const override;
-  Result<std::optional<Batch>> lease(std::uint32_t reports_max, std::uint64_t bytes_max,
+  Result<ItemId> keep_own(NewReport report) override;
+  Result<std::optional<Batch>> lease(LaneSet lanes, std::uint32_t reports_max, std::uint64_t bytes_max,
                                      std::chrono::milliseconds patience) override;
   void wake_waiters() override;
-  Result<void> pin(LeaseId lease, const std::vector<ItemId>& reports, std::string note,
+  Result<void> pin(LeaseId lease, const std::vector<Pin>& pins,
                    const std::vector<CounterValue>& counters) override;
-  Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements) override;
+  Result<void> settle(LeaseId lease, const std::vector<Settlement>& settlements,
+                      const std::vector<BaselineMove>& baselines) override;
   Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports,
                     const Error& reason) override;
   Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports,
@@ -87,6 +89,12 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   void hand_back(LeaseId lease) override;
   void hold(const AgentId& agent) override;
   void unhold(const AgentId& agent) override;
+  void on_expired(std::function<void(const std::vector<ReportName>&)> listener) override;
+  Result<std::vector<DeadLetter>> dead_letters(const DeadLetterFilter& filter,
+                                               std::uint32_t count_max) override;
+  Result<LeasedReport> dead_letter(ItemId id) override;
+  Result<std::uint32_t> replay(const std::vector<ItemId>& letters) override;
+  Result<std::uint32_t> discard(const std::vector<ItemId>& letters) override;
   Result<std::vector<ReportTrace>> trace(const AgentId& agent, std::uint32_t count_max) override;
   QueueStats stats() const override;
 

@@ -223,20 +223,25 @@ class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
 
 class EmbeddedReportQueue::PinChange final : public LeaseChange {
  public:
-  PinChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids,
-            std::string note, std::vector<CounterValue> counters)
-      : LeaseChange(queue, lease, std::move(ids)),
-        note_(std::move(note)),
-        counters_(std::move(counters)) {}
+  PinChange(EmbeddedReportQueue& queue, LeaseId lease, const std::vector<Pin>& pins,
+            std::vector<CounterValue> counters)
+      : LeaseChange(queue, lease, all_ids(pins)), counters_(std::move(counters)) {
+    for (const Pin& pin : pins) {
+      const std::vector<std::uint64_t> ids = raw_ids(pin.reports);
+      if (ids.empty()) continue;
+      const std::uint64_t group = *std::min_element(ids.begin(), ids.end());
+      for (const std::uint64_t id : ids) places_.emplace(id, Place{group, pin.note});
+    }
+  }
 
  private:
   Result<void> write(Database& database) override {
-    group_ = ids_.empty() ? 0 : *std::min_element(ids_.begin(), ids_.end());
     Statement& pin = queue_.pin_;
-    pin.bind_unsigned(2, group_);
-    pin.bind_text(3, note_);
     for (const Held& held : held_) {
+      const Place& place = places_.at(held.entry.id);
       pin.bind_unsigned(1, held.entry.id);
+      pin.bind_unsigned(2, place.group);
+      pin.bind_text(3, place.note);
       if (!pin.run()) return tl::unexpected(database.error("pinning a report"));
     }
     for (const CounterValue& counter : counters_) {
@@ -248,14 +253,25 @@ class EmbeddedReportQueue::PinChange final : public LeaseChange {
   void publish(Lease& lease, SteadyTime) override {
     for (Held& held : lease.reports) {
       if (!ours(held)) continue;
-      held.entry.pinned = group_;
+      held.entry.pinned = places_.at(held.entry.id).group;
       held.entry.progress = 1;
     }
   }
 
-  const std::string note_;
+  struct Place {
+    std::uint64_t group;
+    std::string note;
+  };
+  static std::vector<std::uint64_t> all_ids(const std::vector<Pin>& pins) {
+    std::vector<std::uint64_t> ids;
+    for (const Pin& pin : pins) {
+      for (const ItemId& id : pin.reports) ids.push_back(id.raw());
+    }
+    return ids;
+  }
+
+  std::unordered_map<std::uint64_t, Place> places_;
   const std::vector<CounterValue> counters_;
-  std::uint64_t group_ = 0;
 };
 
 Result<void> EmbeddedReportQueue::submit_and_wait(std::unique_ptr<LeaseChange> change) {
@@ -264,14 +280,14 @@ Result<void> EmbeddedReportQueue::submit_and_wait(std::unique_ptr<LeaseChange> c
   return reply->wait();
 }
 
-Result<void> EmbeddedReportQueue::pin(LeaseId lease, const std::vector<ItemId>& reports,
-                                      std::string note, const std::vector<CounterValue>& counters) {
-  return submit_and_wait(
-      std::make_unique<PinChange>(*this, lease, raw_ids(reports), std::move(note), counters));
+Result<void> EmbeddedReportQueue::pin(LeaseId lease, const std::vector<Pin>& pins,
+                                      const std::vector<CounterValue>& counters) {
+  return submit_and_wait(std::make_unique<PinChange>(*this, lease, pins, counters));
 }
 
 Result<void> EmbeddedReportQueue::settle(LeaseId lease,
-                                         const std::vector<Settlement>& settlements) {
+                                         const std::vector<Settlement>& settlements,
+                                         const std::vector<BaselineMove>&) {
   std::vector<std::uint64_t> ids;
   ids.reserve(settlements.size());
   for (const Settlement& settlement : settlements) ids.push_back(settlement.id.raw());
@@ -282,7 +298,7 @@ Result<void> EmbeddedReportQueue::settle(LeaseId lease,
 Result<void> EmbeddedReportQueue::bury(LeaseId lease, const std::vector<ItemId>& reports,
                                        const Error& reason) {
   std::vector<Settlement> settlements;
-  for (const ItemId& id : reports) settlements.push_back({id, Outcome::buried, {}});
+  for (const ItemId& id : reports) settlements.push_back({id, Outcome::buried, {}, {}});
   return submit_and_wait(std::make_unique<SettleChange>(
       *this, lease, raw_ids(reports), std::move(settlements), reason.code, reason.message));
 }

@@ -108,6 +108,7 @@ class RealDoor final : public workers::MpDoor {
   RealDoor(adapters::HttpClient& http, const Clock& clock, const adapters::MpSettings& settings, const adapters::Url& url)
       : point_(http, clock, settings, url) {}
   const std::string& name() const override { return name_; }
+  Result<std::string> get(std::string_view target) override { return point_.get(target); }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override { return point_.send(message); }
 
  private:

@@ -120,7 +120,7 @@ void keep_all(store::ReportQueue& queue, Maker& maker, std::size_t records, std:
 
 void settle_all(store::ReportQueue& queue, std::atomic<std::size_t>& settled, std::size_t until) {
   while (settled < until) {
-    auto batch = queue.lease(256, 16 << 20, std::chrono::milliseconds(20));
+    auto batch = queue.lease(store::LaneSet::all(), 256, 16 << 20, std::chrono::milliseconds(20));
     if (!batch) give_up(batch.error().message);
     if (!*batch) continue;
     std::vector<store::Settlement> settlements;

@@ -143,10 +143,10 @@ TEST_F(FailingDisk, APinThatFailsMovesNoCounter) {
   keep_sequences("a", 1, 1);
   const auto batch = lease();
   disk().sync_fails = true;
-  EXPECT_FALSE(queue().pin(batch->lease, ids(*batch), "note", {{"serial", 5}}));
+  EXPECT_FALSE(queue().pin(batch->lease, {{ids(*batch), "note"}}, {{"serial", 5}}));
   disk().heal();
   EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 0u);
-  ASSERT_TRUE(queue().pin(batch->lease, ids(*batch), "note", {{"serial", 6}}));
+  ASSERT_TRUE(queue().pin(batch->lease, {{ids(*batch), "note"}}, {{"serial", 6}}));
   EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 6u);
 }
 

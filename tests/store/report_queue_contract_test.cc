@@ -160,7 +160,7 @@ TEST_P(ReportQueue, ReturnsAnExpiredLeaseByItself) {
   for (const auto& refused :
        {queue().settle(lost->lease, all(*lost)), queue().bury(lost->lease, ids(*lost), busy),
         queue().postpone(lost->lease, ids(*lost), 0ms, busy),
-        queue().pin(lost->lease, ids(*lost), "", {})}) {
+        queue().pin(lost->lease, {{ids(*lost), ""}}, {})}) {
     ASSERT_FALSE(refused);
     EXPECT_STREQ(refused.error().code, "queue.lease_lost");
     EXPECT_EQ(refused.error().remedy, Remedy::reject);
@@ -181,7 +181,7 @@ TEST_P(ReportQueue, RefusesToSettleWhatTheLeaseDoesNotHold) {
 }
 
 TEST_P(ReportQueue, WakesALeaseThatWaitsForReports) {
-  auto waiting = std::async(std::launch::async, [this] { return queue().lease(10, 1 << 20, 30s); });
+  auto waiting = std::async(std::launch::async, [this] { return queue().lease(store::LaneSet::all(), 10, 1 << 20, 30s); });
   keep_sequences("a", 1, 1);
   auto batch = waiting.get();
   ASSERT_TRUE(batch && *batch);
@@ -191,16 +191,16 @@ TEST_P(ReportQueue, WakesALeaseThatWaitsForReports) {
 TEST_P(ReportQueue, WakesALeaseThatWaitsForADeviceToBeFree) {
   keep_sequences("a", 1, 2);
   const auto first = lease(1);
-  auto waiting = std::async(std::launch::async, [this] { return queue().lease(10, 1 << 20, 30s); });
+  auto waiting = std::async(std::launch::async, [this] { return queue().lease(store::LaneSet::all(), 10, 1 << 20, 30s); });
   ASSERT_TRUE(queue().settle(first->lease, all(*first)));
   EXPECT_EQ(sequences(*waiting.get()), Sequences{2});
 }
 
 TEST_P(ReportQueue, EndsAWaitWhenAskedOrWhenPatienceIsOver) {
-  EXPECT_FALSE(*queue().lease(10, 1 << 20, 1ms));
+  EXPECT_FALSE(*queue().lease(store::LaneSet::all(), 10, 1 << 20, 1ms));
   std::atomic<bool> returned = false;
   std::thread waiter([&] {
-    auto batch = queue().lease(10, 1 << 20, 60s);
+    auto batch = queue().lease(store::LaneSet::all(), 10, 1 << 20, 60s);
     EXPECT_TRUE(batch && !*batch);
     returned = true;
   });
@@ -247,10 +247,10 @@ TEST_P(ReportQueue, BringsAPinnedGroupBackWholeUnmixedWithItsNoteAndCounters) {
   ASSERT_TRUE(registry().size() == 0);
   keep_sequences("a", 1, 5);
   auto batch = lease(4);
-  ASSERT_TRUE(queue().pin(batch->lease, {batch->reports[0].id, batch->reports[2].id}, "message 17",
+  ASSERT_TRUE(queue().pin(batch->lease, {{{batch->reports[0].id, batch->reports[2].id}, "message 17"}},
                           {{"state.serial", 41}}));
   ASSERT_TRUE(
-      queue().pin(batch->lease, {batch->reports[1].id}, "message 18", {{"state.serial", 42}}));
+      queue().pin(batch->lease, {{{batch->reports[1].id}, "message 18"}}, {{"state.serial", 42}}));
   EXPECT_EQ(registry().counter(AgentId("a"), "state.serial"), 42u);
   for (const bool restart : {false, true}) {
     if (restart) {
@@ -283,7 +283,7 @@ TEST_P(ReportQueue, MovesNoCounterForALostLease) {
   keep_sequences("a", 1, 1);
   const auto batch = lease();
   queue().hand_back(batch->lease);
-  EXPECT_FALSE(queue().pin(batch->lease, ids(*batch), "note", {{"state.serial", 1}}));
+  EXPECT_FALSE(queue().pin(batch->lease, {{ids(*batch), "note"}}, {{"state.serial", 1}}));
   EXPECT_EQ(registry().counter(AgentId("a"), "state.serial"), 0u);
   EXPECT_EQ(lease()->reports[0].group, 0u);
 }
@@ -312,7 +312,7 @@ TEST_P(ReportQueue, KeepsButDoesNotLeaseAHeldDevicesReports) {
   keep_sequences("a", 2, 2);
   EXPECT_FALSE(lease());
   EXPECT_EQ(queue().stats().held_devices, 1u);
-  auto waiting = std::async(std::launch::async, [this] { return queue().lease(10, 1 << 20, 30s); });
+  auto waiting = std::async(std::launch::async, [this] { return queue().lease(store::LaneSet::all(), 10, 1 << 20, 30s); });
   queue().unhold(AgentId("a"));
   EXPECT_EQ(sequences(*waiting.get()), (Sequences{1, 2}));
   queue().hold(AgentId("b"));
@@ -447,7 +447,7 @@ TEST_P(ReportQueue, AnswersStoppingOnceItDrains) {
   ASSERT_FALSE(refused);
   EXPECT_STREQ(refused.error().code, "queue.stopping");
   EXPECT_EQ(refused.error().remedy, Remedy::halt);
-  const auto none = queue().lease(1, 1, 0ms);
+  const auto none = queue().lease(store::LaneSet::all(), 1, 1, 0ms);
   ASSERT_FALSE(none);
   EXPECT_STREQ(none.error().code, "queue.stopping");
   EXPECT_TRUE(queue().settle(batch->lease, all(*batch)))
@@ -475,7 +475,7 @@ TEST_P(ReportQueue, KeepsEachDevicesOrderUnderEightLeasingThreads) {
     threads.emplace_back([&, thread] {
       std::mt19937 random(seed + thread);
       while (settled < devices * each) {
-        auto batch = queue().lease(1 + random() % 8, 1 << 20, 10ms);
+        auto batch = queue().lease(store::LaneSet::all(), 1 + random() % 8, 1 << 20, 10ms);
         ASSERT_TRUE(batch);
         if (!*batch) continue;
         const auto& got = **batch;

@@ -110,7 +110,7 @@ class StoreTest : public testing::Test {
   /// What is due now, if anything.
   std::optional<store::Batch> lease(std::uint32_t reports_max = 100,
                                     std::uint64_t bytes_max = 1 << 20) {
-    auto batch = queue().lease(reports_max, bytes_max, std::chrono::milliseconds(0));
+    auto batch = queue().lease(store::LaneSet::all(), reports_max, bytes_max, std::chrono::milliseconds(0));
     EXPECT_TRUE(batch) << batch.error().message;
     return batch ? std::move(*batch) : std::nullopt;
   }

@@ -82,6 +82,14 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
     device.agent_version = agent_version;
   }
   std::uint64_t counter(const AgentId&, const std::string&) const override { return 0; }
+  Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) override {
+    const auto found = facts_.find({id, name});
+    return found == facts_.end() ? std::optional<std::string>() : std::optional(found->second);
+  }
+  Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) override {
+    facts_[{id, name}] = value;
+    return {};
+  }
   Result<void> add_token(const store::Token& token) override {
     std::lock_guard lock(mutex_);
     tokens_.push_back(token);
@@ -159,6 +167,7 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
   std::map<AgentKey, AgentId> by_key_;
   std::vector<store::Token> tokens_;
   std::size_t pending_max_ = 1'000;
+  std::map<std::pair<AgentId, std::string>, std::string> facts_;
   std::thread writer_;
 };
 

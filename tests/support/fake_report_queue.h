@@ -68,16 +68,26 @@ class FakeReportQueue : public store::ReportQueue {
     return found == last_.end() ? 0 : found->second;
   }
 
-  Result<std::optional<store::Batch>> lease(std::uint32_t, std::uint64_t,
+  Result<ItemId> keep_own(store::NewReport) override { return tl::unexpected(lost().error()); }
+  Result<std::optional<store::Batch>> lease(store::LaneSet, std::uint32_t, std::uint64_t,
                                             std::chrono::milliseconds) override {
     return std::optional<store::Batch>{};
   }
   void wake_waiters() override {}
-  Result<void> pin(LeaseId, const std::vector<ItemId>&, std::string,
-                   const std::vector<store::CounterValue>&) override {
+  Result<void> pin(LeaseId, const std::vector<store::Pin>&, const std::vector<store::CounterValue>&) override {
     return lost();
   }
-  Result<void> settle(LeaseId, const std::vector<store::Settlement>&) override { return lost(); }
+  Result<void> settle(LeaseId, const std::vector<store::Settlement>&,
+                      const std::vector<store::BaselineMove>&) override {
+    return lost();
+  }
+  void on_expired(std::function<void(const std::vector<store::ReportName>&)>) override {}
+  Result<std::vector<store::DeadLetter>> dead_letters(const store::DeadLetterFilter&, std::uint32_t) override {
+    return std::vector<store::DeadLetter>{};
+  }
+  Result<store::LeasedReport> dead_letter(ItemId) override { return tl::unexpected(lost().error()); }
+  Result<std::uint32_t> replay(const std::vector<ItemId>&) override { return 0u; }
+  Result<std::uint32_t> discard(const std::vector<ItemId>&) override { return 0u; }
   Result<void> bury(LeaseId, const std::vector<ItemId>&, const Error&) override { return lost(); }
   Result<void> postpone(LeaseId, const std::vector<ItemId>&, std::chrono::milliseconds,
                         const Error&) override {

@@ -20,6 +20,7 @@ class FakeDoor : public MpDoor {
  public:
   explicit FakeDoor(std::string name) : name_(std::move(name)) {}
   const std::string& name() const override { return name_; }
+  Result<std::string> get(std::string_view) override { return std::string(); }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage&) override {
     ++asked;
     if (entered) entered->count_down();

@@ -88,12 +88,12 @@ TEST_F(SiteErrandsTest, HoldsTheAgentsReportsUntilTheSiteConfirmedIt) {
   keep(agent_, 1, v1::KIND_DISCOVERY, discovery_body());
   start();
   ASSERT_TRUE(door_->wait_for(2));
-  auto held = store_->reports().lease(10, 1 << 20, milliseconds(0));
+  auto held = store_->reports().lease(store::LaneSet::all(), 10, 1 << 20, milliseconds(0));
   ASSERT_TRUE(held);
   EXPECT_FALSE(held->has_value());
   confirm = true;
   ASSERT_TRUE(wait_ready());
-  auto released = store_->reports().lease(10, 1 << 20, milliseconds(1'000));
+  auto released = store_->reports().lease(store::LaneSet::all(), 10, 1 << 20, milliseconds(1'000));
   ASSERT_TRUE(released);
   EXPECT_TRUE(released->has_value());
 }

@@ -31,6 +31,7 @@ class ScriptedDoor : public workers::MpDoor {
   using Answer = std::function<Result<adapters::Verdict>(const adapters::OutgoingMessage&)>;
 
   const std::string& name() const override { return name_; }
+  Result<std::string> get(std::string_view) override { return std::string(); }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override {
     Answer answer;
     {

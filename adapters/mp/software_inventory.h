@@ -1,0 +1,37 @@
+#pragma once
+
+#include "adapters/mp/hardware_inventory.h"
+#include "adapters/mp/message.h"
+
+namespace greengate::v1 {
+class SoftwareFile;
+}  // namespace greengate::v1
+
+namespace greengate::adapters {
+
+/// Writes one software inventory report: instances of FileSystemFile, named by (Path, Name).
+///
+/// Promise   Values are escaped; what is not known is left out; a deleted file is written with its keys only.
+/// Limits    MpSettings::message_bytes_max, checked while writing.
+/// Threads   One.
+/// Errors    mp.inventory_empty, mp.message_too_large (reject).
+/// Source    mp-protocol 5.7; readings 1.
+class SoftwareInventoryWriter {
+ public:
+  /// The references outlive this.
+  SoftwareInventoryWriter(const MpSettings& settings, const MpIdentity& identity, const ReportFacts& facts,
+                          InventoryKind kind);
+  Result<void> file(const v1::SoftwareFile& file, InstanceContent content);
+  /// A report without files is refused: as a Full it would delete the client's inventory.
+  Result<OutgoingMessage> finish();
+
+ private:
+  const MpSettings& settings_;
+  const MpIdentity& identity_;
+  const ReportFacts& facts_;
+  ReportHeader header_;
+  XmlWriter to_;
+  std::size_t instances_ = 0;
+};
+
+}  // namespace greengate::adapters
