@@ -1,6 +1,5 @@
 #include "workers/site_errands.h"
 
-#include "adapters/mp/policy.h"
 #include "adapters/mp/registration.h"
 
 #include "core/random.h"
@@ -59,8 +58,7 @@ SiteErrands::SiteErrands(SiteErrandsConfig config, const adapters::MpSettings& s
       registered_(errand_counter(metrics, "registered")),
       confirmed_(errand_counter(metrics, "confirmed")),
       rejected_(errand_counter(metrics, "rejected")),
-      failed_(errand_counter(metrics, "failed")),
-      policies_(metrics.counter("greengate_policy_requests_total", "Policy requests the site answered.")) {}
+      failed_(errand_counter(metrics, "failed")) {}
 
 SiteErrands::~SiteErrands() { stop(); }
 
@@ -96,7 +94,7 @@ void SiteErrands::agent_active(const AgentId& agent) {
     return;
   }
   reports_.hold(agent);
-  put(agent, Errand::identity, milliseconds(0));
+  put(agent, milliseconds(0));
 }
 
 void SiteErrands::agent_gone(const AgentId& agent) {
@@ -106,21 +104,18 @@ void SiteErrands::agent_gone(const AgentId& agent) {
   std::lock_guard lock(mutex_);
   failures_.erase(agent);
   pendings_.erase(agent);
-  planned_.erase({agent, Errand::identity});
-  planned_.erase({agent, Errand::policy});
+  planned_.erase(agent);
 }
 
-void SiteErrands::ask_policy(const AgentId& agent, milliseconds delay) { put(agent, Errand::policy, delay); }
-
-void SiteErrands::put(const AgentId& agent, Errand errand, milliseconds delay) {
+void SiteErrands::put(const AgentId& agent, milliseconds delay) {
   const SteadyTime due = clock_.steady() + delay;
   std::lock_guard lock(mutex_);
-  const auto [planned, fresh] = planned_.try_emplace({agent, errand}, due);
+  const auto [planned, fresh] = planned_.try_emplace(agent, due);
   if (!fresh) {
     if (planned->second <= due) return;  // joins the earlier wish
     planned->second = due;               // the later entry in the schedule no longer matches and is passed over
   }
-  schedule_.emplace(due, Due{agent, errand});
+  schedule_.emplace(due, agent);
   due_changed_.notify_one();
 }
 
@@ -137,16 +132,16 @@ void SiteErrands::work() {
       due_changed_.wait_for(lock, first->first - now);
       continue;
     }
-    const Due due = first->second;
-    const auto planned = planned_.find({due.agent, due.errand});
+    const AgentId agent = first->second;
+    const auto planned = planned_.find(agent);
     const bool still_wanted = planned != planned_.end() && planned->second == first->first;
     schedule_.erase(first);
     if (!still_wanted) continue;
     planned_.erase(planned);
 
     lock.unlock();
-    const auto next = due.errand == Errand::identity ? identity_step(due.agent) : policy_step(due.agent);
-    if (next) put(due.agent, due.errand, *next);
+    const auto next = identity_step(agent);
+    if (next) put(agent, *next);
     lock.lock();
   }
 }
@@ -224,41 +219,6 @@ std::optional<milliseconds> SiteErrands::identity_step(const AgentId& agent) {
       return config_.rejected_retry;
   }
   return std::nullopt;
-}
-
-std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
-  const auto device = devices_.find(agent);
-  if (!device || device->state != store::DeviceState::active || device->site.state != IdentityState::ready) {
-    return std::nullopt;
-  }
-  auto identity = identities_.of(*device);
-  if (!identity) {
-    log_.error("identity cannot be opened", kv("agent", agent.raw()), kv("code", identity.error().code));
-    return std::nullopt;
-  }
-  auto reply = policy_of(*identity);
-  if (!reply) {
-    // The next poll or push asks again; nothing is lost by a policy that comes later.
-    failed_.add();
-    log_.warn("policy request failed", kv("agent", agent.raw()), kv("code", reply.error().code),
-              kv("why", reply.error().message));
-    return std::nullopt;
-  }
-  policies_.add();
-  log_.info("policy received", kv("agent", agent.raw()), kv("assignments", reply->assignments.size()));
-  return std::nullopt;
-}
-
-Result<adapters::PolicyReply> SiteErrands::policy_of(const adapters::MpIdentity& identity) {
-  adapters::ReportFacts facts;
-  facts.message_id = adapters::new_message_id();
-  facts.made_at = clock_.wall();
-  auto message = adapters::policy_request(settings_, identity, facts, {});
-  if (!message) return pass(message);
-  auto answer = courier_.send(*message);
-  if (!answer) return pass(answer);
-  if (answer->kind != adapters::Verdict::Kind::reply) return tl::unexpected(refused());
-  return adapters::parse_policy_reply(settings_, answer->xml);
 }
 
 milliseconds SiteErrands::after_failure(const AgentId& agent, const Error& error) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "adapters/mp/policy.h"
 #include "adapters/mp/settings.h"
 #include "core/backoff.h"
 #include "core/clock.h"
@@ -24,7 +23,6 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 namespace greengate::workers {
@@ -42,11 +40,11 @@ struct SiteErrandsConfig {
   std::vector<ConfigProblem> problems() const;
 };
 
-/// Asks the site, on behalf of each agent, for what only an Invoke can answer: registration, its confirmation, and policy.
+/// Asks the site, on behalf of each agent, to be known there: registration and its confirmation.
 ///
 /// Promise   An agent's key is on disk before the site hears of it; reports of an agent that is not ready are held in the queue,
 ///           and released the moment the site confirms.
-/// Limits    One errand an agent and kind; SiteErrandsConfig::workers at once.
+/// Limits    One errand an agent; SiteErrandsConfig::workers at once.
 /// Threads   Public functions: any. Its own worker threads do the asking.
 /// Source    mp-protocol 4.1, 4.4, 4.5, 6.3
 class SiteErrands : public Component {
@@ -63,8 +61,6 @@ class SiteErrands : public Component {
   void agent_active(const AgentId& agent);
   /// The agent was revoked: nothing more is asked for it.
   void agent_gone(const AgentId& agent);
-  /// Ask for this agent's policy after `delay`; a second wish before then joins the first.
-  void ask_policy(const AgentId& agent, std::chrono::milliseconds delay);
 
   std::string_view name() const override { return "site errands"; }
   Result<void> start() override;
@@ -72,18 +68,10 @@ class SiteErrands : public Component {
   void stop() override;
 
  private:
-  enum class Errand : std::uint8_t { identity, policy };
-  struct Due {
-    AgentId agent;
-    Errand errand;
-  };
-
-  void put(const AgentId& agent, Errand errand, std::chrono::milliseconds delay);
+  void put(const AgentId& agent, std::chrono::milliseconds delay);
   void work();
-  /// Each returns how long until the next step; nothing when there is none.
+  /// How long until the next step; nothing when there is none.
   std::optional<std::chrono::milliseconds> identity_step(const AgentId& agent);
-  std::optional<std::chrono::milliseconds> policy_step(const AgentId& agent);
-  Result<adapters::PolicyReply> policy_of(const adapters::MpIdentity& identity);
   std::chrono::milliseconds after_failure(const AgentId& agent, const Error& error);
   std::chrono::milliseconds after_pending(const AgentId& agent);
 
@@ -97,12 +85,12 @@ class SiteErrands : public Component {
   const Clock& clock_;
   const ReadyListener on_ready_;
   const Log log_{"site_errands"};
-  const Counter registered_, confirmed_, rejected_, failed_, policies_;
+  const Counter registered_, confirmed_, rejected_, failed_;
 
   std::mutex mutex_;  // guards everything below
   std::condition_variable due_changed_;
-  std::multimap<SteadyTime, Due> schedule_;
-  std::map<std::pair<AgentId, Errand>, SteadyTime> planned_;
+  std::multimap<SteadyTime, AgentId> schedule_;
+  std::unordered_map<AgentId, SteadyTime> planned_;
   std::unordered_map<AgentId, Backoff> failures_;  // waits after a failed step
   std::unordered_map<AgentId, Backoff> pendings_;  // waits between confirmations
   bool stopping_ = false;
