@@ -32,7 +32,16 @@ std::string in_quotes(std::string_view name) {
   return out + (name.size() > 60 ? "…\"" : "\"");
 }
 
-std::string_view content_text(InstanceContent content) {
+ReportHeader header_for(InventoryKind kind) {
+  ReportHeader header;
+  header.action = InventoryAction::hardware;
+  header.type = kind == InventoryKind::full ? "Full" : "Delta";
+  return header;
+}
+
+}  // namespace
+
+std::string_view content_name(InstanceContent content) {
   switch (content) {
     case InstanceContent::added:
       return "New";
@@ -43,15 +52,6 @@ std::string_view content_text(InstanceContent content) {
   }
   return "";
 }
-
-ReportHeader header_for(InventoryKind kind) {
-  ReportHeader header;
-  header.action = InventoryAction::hardware;
-  header.type = kind == InventoryKind::full ? "Full" : "Delta";
-  return header;
-}
-
-}  // namespace
 
 HardwareInventoryWriter::HardwareInventoryWriter(const MpSettings& settings,
                                                  const MpIdentity& identity,
@@ -125,7 +125,7 @@ Result<void> HardwareInventoryWriter::instance(const v1::InventoryInstance& inst
                 "Class " + shape_->name() + " has no key, so no instance of it can be deleted.");
 
   to_.wide(open_);
-  to_.markup(content_text(content));
+  to_.markup(content_name(content));
   to_.wide(opened_);
   for (std::size_t column = 0; column < static_cast<std::size_t>(instance.values_size()); ++column)
     if (!keys_only || columns_[column].key) value(column, instance);
