@@ -69,7 +69,11 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
     found->second.state = state;
     return found->second;
   }
-  Result<void> set_site_identity(const AgentId&, const store::SiteIdentity&) override { return {}; }
+  Result<void> set_site_identity(const AgentId& id, const store::SiteIdentity& identity) override {
+    std::lock_guard lock(mutex_);
+    devices_.at(id).site = identity;
+    return {};
+  }
   void note_seen(const AgentId& id, WallTime at, const std::string& host_name,
                  const std::string& fqdn, const std::string& operating_system,
                  const std::string& agent_version) override {
@@ -83,10 +87,12 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
   }
   std::uint64_t counter(const AgentId&, const std::string&) const override { return 0; }
   Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) override {
+    std::lock_guard lock(mutex_);
     const auto found = facts_.find({id, name});
     return found == facts_.end() ? std::optional<std::string>() : std::optional(found->second);
   }
   Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) override {
+    std::lock_guard lock(mutex_);
     facts_[{id, name}] = value;
     return {};
   }
