@@ -6,6 +6,7 @@
 #include "adapters/mp/signing_key.h"
 
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include <algorithm>
@@ -168,6 +169,28 @@ Result<KeyInformation> parse_key_information(const MpSettings& settings, std::st
   if (information.fqdn.empty() && information.site_code.empty())
     return fail(Remedy::reject, "mp.key_information", "The management point's answer says nothing of its key.");
   return information;
+}
+
+Result<std::string> certificate_of_file(std::string_view bytes) {
+  if (bytes.size() <= certificate_bytes_max && is_certificate(bytes)) return std::string(bytes);
+  const std::unique_ptr<BIO, decltype(&BIO_free)> source(
+      BIO_new_mem_buf(bytes.data(), static_cast<int>(std::min(bytes.size(), 4 * certificate_bytes_max))), &BIO_free);
+  const std::unique_ptr<X509, decltype(&X509_free)> read(PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr), &X509_free);
+  unsigned char* der = nullptr;
+  const int size = read ? i2d_X509(read.get(), &der) : 0;
+  if (size <= 0) return fail(Remedy::reject, "mp.certificate", "The file holds no certificate in PEM or DER.");
+  std::string out(reinterpret_cast<char*>(der), static_cast<std::size_t>(size));
+  OPENSSL_free(der);
+  return out;
+}
+
+std::string pem_of_certificate(std::string_view der) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> to(BIO_new(BIO_s_mem()), &BIO_free);
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  PEM_write_bio(to.get(), PEM_STRING_X509, "", at, static_cast<long>(der.size()));
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(to.get(), &text);
+  return std::string(text, static_cast<std::size_t>(std::max(size, 0L)));
 }
 
 std::string fingerprint_of(std::string_view der) {

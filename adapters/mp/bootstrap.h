@@ -43,6 +43,11 @@ struct KeyInformation {
 };
 Result<KeyInformation> parse_key_information(const MpSettings& settings, std::string_view document);
 
+/// A certificate file of an operator's, PEM or DER, as DER; and DER as PEM, to be kept in one.
+/// Errors    mp.certificate (reject).
+Result<std::string> certificate_of_file(std::string_view bytes);
+std::string pem_of_certificate(std::string_view der);
+
 /// 64 upper-case hex digits for people: SHA-256 of a certificate's DER.
 std::string fingerprint_of(std::string_view der);
 
