@@ -21,6 +21,9 @@ constexpr std::size_t resyncs_remembered_max = 64;
 constexpr std::size_t waiting_per_agent_max = 16;
 constexpr std::size_t classes_max = 4'096;
 
+// After 200 and nothing, unless whoever looks after identities knows better: refusals count when they lie this far apart (I 6.3).
+constexpr milliseconds refused_retry = std::chrono::minutes(5);
+
 // A site's rhythm is obeyed within these: format and meaning are read, not promised.
 constexpr seconds rhythm_min = std::chrono::hours(1);
 constexpr seconds rhythm_max = std::chrono::hours(24 * 45);
@@ -316,9 +319,10 @@ Result<adapters::PolicyReply> PolicyWatch::request(const AgentId& agent, const a
   auto answer = courier_.send(*message);
   if (!answer) return pass(answer);
   if (answer->kind != adapters::Verdict::Kind::reply) {
-    if (ways_.refused) ways_.refused(agent);
-    return fail(Remedy::retry, "mp.refused", "The management point answered the policy request with nothing.", config_.refused_retry);
+    return fail(Remedy::retry, "mp.refused", "The management point answered the policy request with nothing.",
+                ways_.refused ? ways_.refused(agent) : refused_retry);
   }
+  if (ways_.answered) ways_.answered(agent);
   return adapters::parse_policy_reply(settings_, answer->xml);
 }
 
@@ -369,9 +373,10 @@ milliseconds PolicyWatch::after_failure(const AgentId& agent, const Error& error
   {
     std::lock_guard lock(mutex_);
     // All management points resting says nothing about this agent: come back when the first may be tried.
-    wait = code == "mp.none_available"
-               ? error.retry_after + milliseconds(random_u64() % 1'000)
-               : failures_.try_emplace(agent, BackoffConfig{config_.failure_base, config_.failure_cap}, random_u64())
+    // After a refusal it was said how long to wait.
+    const bool told = code == "mp.none_available" || code == "mp.refused";
+    wait = told ? error.retry_after + milliseconds(random_u64() % 1'000)
+                : failures_.try_emplace(agent, BackoffConfig{config_.failure_base, config_.failure_cap}, random_u64())
                      .first->second.next(error.retry_after);
   }
   log_.warn("policy request failed", kv("agent", agent.raw()), kv("code", error.code), kv("why", error.message), kv("retry_in_ms", wait));

@@ -37,7 +37,6 @@ struct PolicyConfig {
   std::chrono::milliseconds idle_after{std::chrono::hours(24 * 7)};   ///< An agent away this long is no longer asked for.
   std::chrono::milliseconds failure_base{std::chrono::minutes(1)};    ///< mp-protocol 6.3: 1 min to 1 h with jitter.
   std::chrono::milliseconds failure_cap{std::chrono::hours(1)};
-  std::chrono::milliseconds refused_retry{std::chrono::minutes(5)};   ///< After 200 and nothing (mp-protocol 6.3: at least 5 min).
   std::chrono::milliseconds bad_body_retry{std::chrono::minutes(15)}; ///< Before a body that was no good is fetched again.
   std::int64_t bodies_bytes_max = 64 << 20;                           ///< What bodies say, shared by all agents.
   std::int64_t assignments_bytes_max = 64 << 20;                      ///< Distinct lists of assignments.
@@ -59,8 +58,10 @@ class PolicyWatch : public Component, public InventoryPolicy {
  public:
   /// The ways out, given by the composition root before start(); each may be left empty.
   struct Ways {
-    /// The site answered an agent's request with nothing: its standing there may be lost.
-    std::function<void(const AgentId&)> refused;
+    /// The site answered an agent's request; or answered it with nothing, so that its standing there may be lost: how long to
+    /// wait before the next.
+    std::function<void(const AgentId&)> answered;
+    std::function<std::chrono::milliseconds(const AgentId&)> refused;
     std::function<bool(const AgentId&)> connected;
     /// Tell an agent the site's rhythm.
     std::function<void(const AgentId&, const PolicyRhythm&)> direct;

@@ -12,7 +12,7 @@ std::string document_text(std::string_view bytes) {
     text = utf8_from_utf16(bytes);
   } else {
     if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
-    text = std::string(bytes);
+    text = utf8_from_utf16(utf16_from_utf8(bytes));  // whatever it was, UTF-8 is what readers get
   }
   const auto last = text.find_last_not_of(std::string_view("\0 \t\r\n", 5));
   text.resize(last == std::string::npos ? 0 : last + 1);

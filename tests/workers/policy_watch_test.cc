@@ -119,7 +119,12 @@ class PolicyWatchTest : public testing::Test {
   }
   void open() {
     watch_ = std::make_unique<PolicyWatch>(config_, settings_, devices_, queue_, *identities_, *courier_, clock_, metrics_);
-    watch_->connect({.refused = [this](const AgentId& agent) { refused_.push_back(agent); },
+    watch_->connect({.answered = [this](const AgentId&) { ++answered_; },
+                     .refused =
+                         [this](const AgentId& agent) {
+                           refused_.push_back(agent);
+                           return milliseconds(minutes(5));
+                         },
                      .connected = [this](const AgentId& agent) { return connected_.contains(agent); },
                      .direct = [this](const AgentId& agent, const PolicyRhythm& rhythm) { directed_.emplace_back(agent, rhythm); }});
   }
@@ -163,6 +168,7 @@ class PolicyWatchTest : public testing::Test {
   std::atomic<int> requests_{0};
   bool refuses_ = false;
   std::set<AgentId> connected_;
+  int answered_ = 0;
   std::vector<AgentId> refused_;
   std::vector<std::pair<AgentId, PolicyRhythm>> directed_;
 };
@@ -366,11 +372,15 @@ TEST_F(PolicyWatchTest, SaysThatItWasRefusedAndWaits) {
   open();
   ask(agent_);
   EXPECT_EQ(refused_, std::vector<AgentId>{agent_});
-  clock_.advance(config_.refused_retry - milliseconds(1));
-  EXPECT_FALSE(watch_->run_due()) << "at least five minutes";
-  clock_.advance(config_.failure_cap);
+  clock_.advance(minutes(5) - milliseconds(1));
+  EXPECT_FALSE(watch_->run_due()) << "as long as it was told to";
+  clock_.advance(seconds(2));
   EXPECT_TRUE(watch_->run_due());
   EXPECT_EQ(refused_.size(), 2u);
+  EXPECT_EQ(answered_, 0);
+  refuses_ = false;
+  ask(agent_);
+  EXPECT_EQ(answered_, 1);
 }
 
 TEST_F(PolicyWatchTest, ComesBackForBodiesThatCouldNotBeHad) {
