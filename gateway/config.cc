@@ -156,6 +156,7 @@ void read_delivery(ConfigReader& reader, workers::PoolConfig& pool, workers::Cou
   reader.read("delivery.retry_cap", pool.retry_cap);
   reader.read("delivery.state_reports_per_message_max", pool.coalescer.state_reports_max);
   reader.read_bytes("delivery.state_bytes_per_message_max", pool.coalescer.state_bytes_max);
+  reader.read("delivery.file_wait_max", pool.file_wait_max);
   reader.read("delivery.in_flight_max_per_mp", courier.in_flight_max_per_mp);
   reader.read("delivery.rest_base", courier.rest.base);
   reader.read("delivery.rest_cap", courier.rest.cap);

@@ -17,6 +17,12 @@ std::vector<ItemId> ids_of(const std::vector<const store::LeasedReport*>& report
   return ids;
 }
 
+// A file must fit into one lease.
+PoolConfig with_file_limits(PoolConfig config) {
+  config.coalescer.files = {config.batch_reports_max, config.batch_bytes_max};
+  return config;
+}
+
 Counter outcome_counter(Metrics& metrics, const char* outcome) {
   return metrics.counter("greengate_pool_reports_total", "Reports by what the worker pool did with them.",
                          {{"outcome", outcome}});
@@ -35,6 +41,9 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
   if (batch_reports_max < 1 || batch_reports_max > 10'000) {
     complain("delivery.batch_reports_max", std::to_string(batch_reports_max), "it can be 1 to 10000 (256 if left out).");
   }
+  if (file_wait_max < std::chrono::minutes(1)) {
+    complain("delivery.file_wait_max", duration_text(file_wait_max), "it must be at least 1min (1d if left out).");
+  }
   if (retry_base < milliseconds(10) || retry_cap < retry_base) {
     complain("delivery.retry_base", duration_text(retry_base),
              "it must be at least 10ms and not longer than delivery.retry_cap.");
@@ -44,7 +53,7 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
 
 Pool::Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry& devices, Identities& identities,
            const Translator& translator, Courier& courier, const Clock& clock, Metrics& metrics, OutcomeSink outcomes)
-    : config_(config),
+    : config_(with_file_limits(config)),
       reports_(reports),
       devices_(devices),
       identities_(identities),
@@ -122,6 +131,7 @@ void Pool::carry(const store::Batch& batch) {
 
   Plan plan = plan_messages(batch, config_.coalescer);
   if (!plan.superseded.empty()) supersede(hand, plan.superseded);
+  set_aside(hand, plan);
   for (Group& group : plan.messages) {
     // A message begun too close to the lease's end could be sent by two workers at once.
     const bool lease_ends = clock_.wall() + config_.message_time_max > batch.until;
@@ -208,6 +218,30 @@ void Pool::supersede(Hand& hand, const Reports& reports) {
   if (!settle(hand, settlements)) return;
   superseded_.add(static_cast<double>(reports.size()));
   for (const auto* report : reports) outcomes_({report->name, store::Outcome::superseded, {}, {}});
+}
+
+void Pool::set_aside(Hand& hand, const Plan& plan) {
+  for (const Hopeless& each : plan.hopeless) bury(hand, each.reports, each.reason);
+  const WallTime now = clock_.wall();
+  Reports back;
+  milliseconds soonest = milliseconds::max();
+  for (const Waiting& each : plan.wait) {
+    if (now - each.reports.back()->kept_at >= config_.file_wait_max) {
+      bury(hand, each.reports,
+           Error{Remedy::reject, "files.broken", "the rest of the file did not come within " + duration_text(config_.file_wait_max) + ".", {}});
+      continue;
+    }
+    back.insert(back.end(), each.reports.begin(), each.reports.end());
+    soonest = std::min(soonest, wait_for_rest(each, now));
+  }
+  if (back.empty()) return;
+  close(hand, back);
+  const Error why{Remedy::retry, "files.incomplete", "the rest of the file is still to come.", {}};
+  if (auto postponed = reports_.postpone(hand.batch.lease, ids_of(back), soonest, why); !postponed) {
+    log_.warn("postponing failed", kv("agent", hand.batch.agent.raw()), kv("code", postponed.error().code));
+    return;
+  }
+  postponed_.add(static_cast<double>(back.size()));
 }
 
 void Pool::delivered(Hand& hand, const Reports& reports, const std::string& tracking) {

@@ -32,6 +32,7 @@ struct PoolConfig {
   std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
   std::chrono::milliseconds retry_cap{900'000};
   std::chrono::milliseconds message_time_max{60'000};  ///< The longest one exchange can take; none is begun later than this before the lease ends.
+  std::chrono::milliseconds file_wait_max{86'400'000};  ///< A collected file whose rest did not come for so long is given up.
   CoalescerConfig coalescer;
 
   std::vector<ConfigProblem> problems() const;
@@ -81,6 +82,8 @@ class Pool : public Component {
   /// False when the rest of the batch was put back and the lease is over.
   bool carry_message(Hand& hand, const adapters::MpIdentity& identity, Group& group);
   void supersede(Hand& hand, const Reports& reports);
+  /// Buries what the plan calls hopeless, and puts back what has to wait for the rest of its file; what waited too long is buried.
+  void set_aside(Hand& hand, const Plan& plan);
   /// Remembers a delivered message; settle_delivered() writes several with one sync.
   void delivered(Hand& hand, const Reports& reports, const std::string& tracking);
   void settle_delivered(Hand& hand);
