@@ -160,6 +160,16 @@ void read_delivery(ConfigReader& reader, workers::PoolConfig& pool, workers::Cou
   reader.read("delivery.in_flight_max_per_mp", courier.in_flight_max_per_mp);
   reader.read("delivery.rest_base", courier.rest.base);
   reader.read("delivery.rest_cap", courier.rest.cap);
+  reader.read("delivery.failures_to_rest", courier.failures_to_rest);
+  reader.read("delivery.slow_factor", courier.slow_factor);
+  reader.read("delivery.slow_floor", courier.slow_floor);
+}
+
+void read_pacing(ConfigReader& reader, workers::PacingConfig& pacing) {
+  for (const adapters::MessageType type : adapters::all_message_types) {
+    reader.read("pacing." + std::string(adapters::name_of(type)), pacing.of(type));
+  }
+  reader.read("pacing.burst", pacing.burst);
 }
 
 void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config) {
@@ -215,6 +225,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   config.agents.read(reader);
   read_site(reader, config.site, config.mp, problems);
   read_delivery(reader, config.delivery, config.courier);
+  read_pacing(reader, config.courier.pacing);
   read_registration(reader, config.registration);
   read_notifications(reader, config.bgb, config.notifications);
 }

@@ -197,6 +197,7 @@ Admin::House House::Rooms::facts() {
   };
   facts.sessions_online = [this] { return static_cast<std::uint64_t>(sessions->view().online); };
   facts.management_points = [this] { return courier->health(); };
+  facts.pacing = [this] { return courier->budget().health(); };
   facts.pushes = [this] { return fan_out->counts(); };
   facts.state_changed = [this](const AgentId& agent, store::DeviceState state) { state_changed(agent, state); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };

@@ -237,6 +237,9 @@ std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
     return std::nullopt;
   }
   auto reply = policy_of(*identity);
+  if (!reply && std::string_view(reply.error().code) == "pacing.budget") {
+    return reply.error().retry_after + milliseconds(random_u64() % 1'000);
+  }
   if (!reply) {
     // The next poll or push asks again; nothing is lost by a policy that comes later.
     failed_.add();
@@ -266,8 +269,9 @@ milliseconds SiteErrands::after_failure(const AgentId& agent, const Error& error
   milliseconds wait;
   {
     std::lock_guard lock(mutex_);
-    // All management points resting says nothing about this agent: come back when the first may be tried.
-    const bool site_rests = std::string_view(error.code) == "mp.none_available";
+    // All management points resting, or a budget used up, says nothing about this agent: come back when one may be tried.
+    const std::string_view code = error.code;
+    const bool site_rests = code == "mp.none_available" || code == "pacing.budget";
     wait = site_rests ? error.retry_after + milliseconds(random_u64() % 1'000)
                       : failures_.try_emplace(agent, BackoffConfig{config_.failure_base, config_.failure_cap}, random_u64())
                             .first->second.next(error.retry_after);

@@ -32,6 +32,9 @@ class ManagementPoint {
   /// turned into UTF-8.
   Result<std::string> get(std::string_view target);
 
+  /// Ends what is under way through the client, of every management point: the gateway stops.
+  void abandon();
+
   const Url& server() const { return server_; }
 
  private:
