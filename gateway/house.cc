@@ -2,7 +2,9 @@
 
 #include "adapters/bgb/session_pool.h"
 #include "adapters/http/client.h"
+#include "adapters/mp/differing_settings.h"
 #include "core/lifecycle.h"
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/random.h"
 #include "gateway/admin.h"
@@ -63,6 +65,14 @@ Result<std::shared_ptr<workers::CommonIdentity>> open_common_identity(const Site
   return std::shared_ptr<workers::CommonIdentity>();
 }
 
+// What a site needed changed is the first thing to know when its messages are not taken.
+void log_differing_settings(const adapters::MpSettings& settings) {
+  const Log log("site");
+  for (const auto& each : adapters::differing_settings(settings))
+    log.info("protocol setting differs from its default", kv("key", each.key), kv("value", each.value), kv("usual", each.usual),
+             kv("grade", each.grade));
+}
+
 // Tells fan-out and errands who came and went. A device enrolled by token becomes active without an operator: its first
 // Hello is the moment to bring it to the site.
 class Doorkeeper final : public PresenceListener {
@@ -113,6 +123,7 @@ struct House::Rooms {
 };
 
 Result<void> House::Rooms::build() {
+  if (config.has_role("deliver")) log_differing_settings(config.mp);
   auto opened = store::open_store(config.store, clock, metrics);
   if (!opened) return pass(opened);
   store = std::move(*opened);
