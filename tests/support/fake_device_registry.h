@@ -17,7 +17,7 @@
 namespace greengate::test {
 
 /// A device registry in memory; enrol() answers on a thread of its own, as the store's does.
-class FakeDeviceRegistry final : public store::DeviceRegistry {
+class FakeDeviceRegistry : public store::DeviceRegistry {
  public:
   FakeDeviceRegistry() : writer_([this] { write(); }) {}
   ~FakeDeviceRegistry() override {
