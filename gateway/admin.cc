@@ -145,6 +145,10 @@ AdminReply Admin::answer(const AdminCall& call) {
       return reports(*device, std::min(number_in_query(call.target, "count", 20), reports_shown_max));
     }
     if (path.size() == 4 && path[3] == "approve" && post) return change_state(*device, store::DeviceState::active);
+    if (path.size() == 4 && path[3] == "rotate-key" && post) {
+      if (auto begun = house_.rotate_key(device->id); !begun) return problem(begun.error());
+      return agent(*device);
+    }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
   for (const char* known : {"status", "agents", "tokens"}) {

@@ -46,6 +46,7 @@ class Admin {
     std::function<std::vector<workers::BudgetHealth>()> pacing;
     std::function<PushCounts()> pushes;
     std::function<void(const AgentId&, store::DeviceState)> state_changed;
+    std::function<Result<void>(const AgentId&)> rotate_key;
     std::function<std::string()> agent_endpoint;  ///< Where agents connect.
     std::function<std::string()> gateway_key;     ///< The public key they pin.
   };
