@@ -28,6 +28,12 @@ struct SiteConfig {
   std::string ca_file;                         ///< PEM; for https. Empty: the system's store.
   std::string client_certificate_file;         ///< PEM; for https that asks for one.
   std::string client_key_file;
+  // identity_mode = "shared_key"
+  std::string shared_identity_file = "/var/lib/greengate/shared.identity";  ///< Made at first start, sealed.
+  // identity_mode = "isv_proxy"
+  std::string proxy_key_file;          ///< PEM, mode 0600.
+  std::string proxy_certificate_file;  ///< PEM; what the administrator imported.
+  std::string proxy_sms_id;            ///< What the site gave for it.
 };
 
 /// [gateway]

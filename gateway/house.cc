@@ -16,6 +16,7 @@
 #include "gateway/net_thread.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
+#include "workers/common_identity.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
 #include "workers/key_pool.h"
@@ -52,6 +53,20 @@ v1::Receipt receipt_of(const workers::ReportOutcome& outcome, WallTime now) {
   receipt.set_message(outcome.message);
   receipt.set_at_ms(to_millis(now));
   return receipt;
+}
+
+// Whose key signs for every agent; null where each has its own.
+Result<std::shared_ptr<workers::CommonIdentity>> open_common_identity(const SiteConfig& site, const adapters::MpSettings& mp,
+                                                                      const store::Sealer& sealer, const Clock& clock) {
+  switch (mp.identity_mode) {
+    case adapters::IdentityMode::per_client_key: break;
+    case adapters::IdentityMode::shared_key:
+      return workers::CommonIdentity::shared_key(site.shared_identity_file, sealer, mp.certificate, clock.wall());
+    case adapters::IdentityMode::isv_proxy:
+      return workers::CommonIdentity::isv_proxy(site.proxy_key_file, site.proxy_certificate_file,
+                                                *adapters::parse_sms_id(site.proxy_sms_id));
+  }
+  return std::shared_ptr<workers::CommonIdentity>();
 }
 
 // What a site needed changed is the first thing to know when its messages are not taken.
@@ -160,12 +175,16 @@ Result<void> House::Rooms::build() {
   if (!mp_doors) return pass(mp_doors);
 
   courier = std::make_unique<workers::Courier>(config.courier, std::move(*mp_doors), clock, metrics, random_u64());
-  identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max);
+  auto common = open_common_identity(config.site, config.mp, *sealer, clock);
+  if (!common) return pass(common);
+  identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max, std::move(*common));
   keys = std::make_unique<workers::KeyPool>(config.registration.keys_ready_max);
   translator = std::make_unique<workers::Translator>(config.mp);
   errands = std::make_unique<workers::SiteErrands>(config.registration, config.mp, devices, reports, *identities, *keys,
                                                    *courier, clock, metrics,
                                                    [this](const AgentId& agent) {
+                                                     // A session under an SMSID or key of before would hear nothing more.
+                                                     fan_out->identity_gone(agent);
                                                      fan_out->identity_ready(agent);
                                                      policy->agent_ready(agent);
                                                    });
@@ -225,8 +244,8 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
   enquiries = std::make_unique<Enquiries>(config.enquiries, devices, *policy, *site_map, *locator, clock, metrics);
   translator->ask_of_policy(*policy);
   policy->connect({
-      .answered = {},
-      .refused = {},
+      .answered = [this](const AgentId& agent) { errands->invoke_answered(agent); },
+      .refused = [this](const AgentId& agent) { return errands->invoke_refused(agent); },
       .connected = [this](const AgentId& agent) { return ingest->presence().connected(agent); },
       .direct = [this](const AgentId& agent, const workers::PolicyRhythm& rhythm) { (void)ingest->send_directions(agent, directions_of(rhythm)); },
   });
@@ -265,8 +284,10 @@ Admin::House House::Rooms::facts() {
   };
   facts.sessions_online = [this] { return static_cast<std::uint64_t>(sessions->view().online); };
   facts.management_points = [this] { return courier->health(); };
+  facts.pacing = [this] { return courier->budget().health(); };
   facts.pushes = [this] { return fan_out->counts(); };
   facts.state_changed = [this](const AgentId& agent, store::DeviceState state) { state_changed(agent, state); };
+  facts.rotate_key = [this](const AgentId& agent) { return errands->rotate(agent); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
   return facts;

@@ -14,6 +14,7 @@ class RealDoor final : public workers::MpDoor {
   const std::string& name() const override { return name_; }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override { return point_.send(message); }
   Result<std::string> get(std::string_view target) override { return point_.get(target); }
+  void abandon() override { point_.abandon(); }
 
  private:
   const std::string name_;

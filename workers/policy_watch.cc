@@ -374,7 +374,7 @@ milliseconds PolicyWatch::after_failure(const AgentId& agent, const Error& error
     std::lock_guard lock(mutex_);
     // All management points resting says nothing about this agent: come back when the first may be tried.
     // After a refusal it was said how long to wait.
-    const bool told = code == "mp.none_available" || code == "mp.refused";
+    const bool told = code == "mp.none_available" || code == "pacing.budget" || code == "mp.refused";
     wait = told ? error.retry_after + milliseconds(random_u64() % 1'000)
                 : failures_.try_emplace(agent, BackoffConfig{config_.failure_base, config_.failure_cap}, random_u64())
                      .first->second.next(error.retry_after);

@@ -44,4 +44,8 @@ Result<std::string> ManagementPoint::get(std::string_view target) {
   return std::move(answer->body);
 }
 
+void ManagementPoint::abandon() {
+  client_.abandon();
+}
+
 }  // namespace greengate::adapters

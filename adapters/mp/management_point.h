@@ -33,6 +33,9 @@ class ManagementPoint {
   /// everyone (401, 403, 404, 405): that says nothing against the management point.
   Result<std::string> get(std::string_view target);
 
+  /// Ends what is under way through the client, of every management point: the gateway stops.
+  void abandon();
+
   const Url& server() const { return server_; }
 
  private:

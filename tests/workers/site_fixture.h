@@ -109,18 +109,23 @@ class SiteFixture : public ::testing::Test {
     identities_ = std::make_unique<workers::Identities>(settings_, store_->devices(), *sealer, 16);
     agent_ = enrol("db01");
 
-    workers::CourierConfig courier;
-    courier.rest = {std::chrono::milliseconds(50), std::chrono::milliseconds(50)};
-    auto door = std::make_unique<ScriptedDoor>();
-    door_ = door.get();
-    std::vector<std::unique_ptr<workers::MpDoor>> doors;
-    doors.push_back(std::move(door));
-    courier_ = std::make_unique<workers::Courier>(courier, std::move(doors), clock_, metrics_, 1);
+    open_courier({});
   }
   ~SiteFixture() override {
     store_->stop();
     store_.reset();
     std::filesystem::remove_all(folder_);
+  }
+
+  void open_courier(workers::PacingConfig pacing) {
+    workers::CourierConfig courier;
+    courier.rest = {std::chrono::milliseconds(50), std::chrono::milliseconds(50)};
+    courier.pacing = std::move(pacing);
+    auto door = std::make_unique<ScriptedDoor>();
+    door_ = door.get();
+    std::vector<std::unique_ptr<workers::MpDoor>> doors;
+    doors.push_back(std::move(door));
+    courier_ = std::make_unique<workers::Courier>(courier, std::move(doors), clock_, metrics_, 1);
   }
 
   AgentId enrol(const std::string& host) {
@@ -152,11 +157,11 @@ class SiteFixture : public ::testing::Test {
     ASSERT_TRUE(store_->devices().set_site_identity(agent, site));
   }
 
-  void keep(const AgentId& agent, std::uint64_t sequence, std::uint32_t kind, std::string body) {
+  void keep(const AgentId& agent, std::uint64_t sequence, std::uint32_t kind, std::string body, store::Lane lane = store::Lane::state) {
     store::NewReport report;
     report.name = {agent, 1, sequence};
     report.kind = kind;
-    report.lane = store::Lane::state;
+    report.lane = lane;
     report.collected_at = clock_.wall();
     report.body = std::move(body);
     std::vector<store::NewReport> batch;
