@@ -167,6 +167,19 @@ TEST_F(EmbeddedStore, RefusesBulkAndThenAllWhenTheFileSystemIsNearlyFull) {
   close();  // before free_bytes goes
 }
 
+TEST_F(EmbeddedStore, PinsSeveralMessagesAndSettlesWithBaselinesInOneSyncEach) {
+  open();
+  keep_sequences("a", 1, 3);
+  const auto batch = lease();
+  const auto commits = [this] { return metric("greengate_store_commits_total{outcome=\"ok\"}"); };
+  const double before = commits();
+  ASSERT_TRUE(queue().pin(batch->lease, {{{batch->reports[0].id}, "one"}, {{batch->reports[1].id, batch->reports[2].id}, "two"}},
+                          {{"serial", 1}, {"other", 2}}));
+  EXPECT_EQ(commits(), before + 1);
+  ASSERT_TRUE(queue().settle(batch->lease, all(*batch), {{1, 1, 0, clock_.wall(), "one"}, {2, 1, 0, clock_.wall(), "two"}}));
+  EXPECT_EQ(commits(), before + 2);
+}
+
 TEST_F(EmbeddedStore, SetsADamagedRecordAsideAndGoesOn) {
   open();
   keep_sequences("a", 1, 3);
