@@ -7,8 +7,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// How long a waiting worker goes without looking whether it should stop.
-constexpr milliseconds patience{500};
+// After the store could not lease.
+constexpr milliseconds store_patience{500};
 
 std::vector<ItemId> ids_of(const std::vector<const store::LeasedReport*>& reports) {
   std::vector<ItemId> ids;
@@ -59,6 +59,7 @@ Pool::Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry
       identities_(identities),
       translator_(translator),
       courier_(courier),
+      pacer_(config.workers, courier),
       clock_(clock),
       outcomes_(std::move(outcomes)),
       delivered_(outcome_counter(metrics, "delivered")),
@@ -78,33 +79,37 @@ Result<void> Pool::start() {
 }
 
 void Pool::drain(SteadyTime) {
-  // A worker finishes the message in its hand, which the courier's own deadline bounds; what it has not begun goes back.
+  // A worker finishes the message in its hand, which the courier's own draining bounds; what it has not begun goes back.
   stopping_ = true;
+  pacer_.wake();
   reports_.wake_waiters();
 }
 
 void Pool::stop() {
-  stopping_ = true;
-  reports_.wake_waiters();
+  drain({});
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
 
 void Pool::work() {
   while (!stopping_) {
-    // While nobody can take a message, leasing would only churn the store.
-    if (const auto rest = courier_.rest_left(); rest > milliseconds(0)) {
-      std::this_thread::sleep_for(std::min(rest, patience));
+    // What could not go now is not leased: that would only churn the store and keep it from who might send it.
+    Pacer::Ticket ticket = pacer_.reserve();
+    if (ticket.lanes().empty()) {
+      pacer_.wait(ticket);
       continue;
     }
-    auto batch = reports_.lease(store::LaneSet::all(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
+    auto batch = reports_.lease(ticket.lanes(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max),
+                                ticket.look_again());
     if (!batch) {
       if (batch.error().remedy == Remedy::halt) return;
       log_.error("lease failed", kv("code", batch.error().code), kv("why", batch.error().message));
-      std::this_thread::sleep_for(patience);
+      std::this_thread::sleep_for(store_patience);
       continue;
     }
-    if (*batch) carry(**batch);
+    if (!*batch) continue;
+    ticket.keep_only((*batch)->lane);
+    carry(**batch);
   }
 }
 

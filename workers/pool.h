@@ -10,6 +10,7 @@
 #include "workers/coalescer.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
+#include "workers/pacer.h"
 #include "workers/translator.h"
 
 #include <atomic>
@@ -50,7 +51,7 @@ using OutcomeSink = std::function<void(const ReportOutcome&)>;
 /// n workers; each carries one device's batch from lease to settlement.
 ///
 /// Promise   A report is settled only after the site's answer, and on disk; one that cannot be translated is buried with the reason and
-///           does not hold up its neighbours; while no management point can be reached nothing is leased.
+///           does not hold up its neighbours; only what the site's budget and a management point have room for is leased (Pacer).
 /// Order     Of one device: oldest message first; a message that must wait makes later ones of that device wait.
 /// Threads   PoolConfig::workers of its own.
 /// Source    design.md 4 (Deliver), docs/life_of_a_report.md
@@ -98,6 +99,7 @@ class Pool : public Component {
   Identities& identities_;
   const Translator& translator_;
   Courier& courier_;
+  Pacer pacer_;
   const Clock& clock_;
   const OutcomeSink outcomes_;
   const Log log_{"worker_pool"};
