@@ -149,7 +149,7 @@ class Ingest::Loop {
 
   Presence presence;
   TaskResultListener task_result;
-  AskListener asked;
+  AskListener ask;
   std::string endpoint, public_key;
 
  private:
@@ -395,7 +395,7 @@ void Ingest::Loop::obey(Session& session, v1::Frame& frame) {
       if (task_result) task_result(session.agent, frame.task_result());
       return;
     case v1::Frame::kAsk: {
-      if (asked) return asked(session.agent, frame.ask());
+      if (ask) return ask(session.agent, frame.ask());
       v1::Frame answer;
       answer.mutable_answer()->set_nonce(frame.ask().nonce());
       answer.mutable_answer()->set_code("ask.unavailable");
@@ -837,7 +837,7 @@ void Ingest::listen(PresenceListener& listener) { loop_->presence.listen(listene
 void Ingest::on_task_result(TaskResultListener listener) {
   loop_->task_result = std::move(listener);
 }
-void Ingest::on_ask(AskListener listener) { loop_->asked = std::move(listener); }
+void Ingest::on_ask(AskListener listener) { loop_->ask = std::move(listener); }
 const Presence& Ingest::presence() const { return loop_->presence; }
 std::string Ingest::endpoint() const { return loop_->endpoint; }
 std::string Ingest::public_key() const { return loop_->public_key; }

@@ -16,9 +16,6 @@ using std::chrono::milliseconds;
 constexpr std::array outcomes{"registered", "confirmed",          "still_pending", "again",            "rejected",        "refused",
                               "failed",     "renewal_registered", "renewed",       "renewal_rejected", "renewal_given_up"};
 
-// 200 without a body: the site knows the message's sender or signature not, or not yet (mp-protocol 1.5).
-Error refused() { return Error{Remedy::retry, "mp.refused", "the management point answered an Invoke with nothing.", {}}; }
-
 }  // namespace
 
 std::vector<ConfigProblem> SiteErrandsConfig::problems() const {
