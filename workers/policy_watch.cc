@@ -140,10 +140,10 @@ Result<void> PolicyWatch::start() {
     stopping_ = false;
   }
   if (!config_.enabled) return {};
-  for (const store::Device& device : devices_.list()) {
+  devices_.for_each([this](const store::Device& device) {
     if (device.state == store::DeviceState::active && device.site.state == store::IdentityState::ready)
       schedule_.put(device.id, spread(device.id, config_.interval));
-  }
+  });
   schedule_.start(config_.workers);
   return {};
 }
