@@ -164,6 +164,12 @@ void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config)
   reader.read("registration.failure_cap", config.failure_cap);
 }
 
+void read_inventory(ConfigReader& reader, workers::InventoryConfig& config) {
+  reader.read("inventory.full_interval", config.full_interval);
+  reader.read("inventory.deltas_max", config.deltas_max);
+  reader.read("inventory.churning", config.churning);
+}
+
 void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutConfig& fan_out) {
   reader.read("bgb.enabled", bgb.enabled);
   reader.read("bgb.servers", bgb.servers);
@@ -208,6 +214,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_site(reader, config.site, config.mp, problems);
   read_delivery(reader, config.delivery, config.courier);
   read_registration(reader, config.registration);
+  read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
 }
 
@@ -228,6 +235,7 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.delivery.problems());
     reader.add(config.courier.problems());
     reader.add(config.registration.problems());
+    reader.add(config.inventory.problems());
     if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
       reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +
                                            "; it must be at least twice site.exchange_timeout (" +

@@ -7,6 +7,7 @@
 #include "gateway/fan_out.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
+#include "workers/inventory_planner.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
 
@@ -51,6 +52,7 @@ struct Config {
   workers::PoolConfig delivery;
   workers::CourierConfig courier;
   workers::SiteErrandsConfig registration;
+  workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
 

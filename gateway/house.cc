@@ -15,6 +15,7 @@
 #include "store/sealer.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
+#include "workers/inventory_planner.h"
 #include "workers/key_pool.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
@@ -80,6 +81,7 @@ struct House::Rooms {
   std::unique_ptr<workers::Identities> identities;
   std::unique_ptr<workers::KeyPool> keys;
   std::unique_ptr<workers::Translator> translator;
+  std::unique_ptr<workers::InventoryPlanner> inventories;
   std::unique_ptr<workers::SiteErrands> errands;
   std::unique_ptr<workers::Pool> pool;
   std::unique_ptr<FanOut> fan_out;
@@ -120,11 +122,12 @@ Result<void> House::Rooms::build() {
   identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max);
   keys = std::make_unique<workers::KeyPool>(config.registration.keys_ready_max);
   translator = std::make_unique<workers::Translator>(config.mp);
+  inventories = std::make_unique<workers::InventoryPlanner>(config.inventory, config.mp, store->baselines(), metrics);
   errands = std::make_unique<workers::SiteErrands>(config.registration, config.mp, devices, reports, *identities, *keys,
                                                    *courier, clock, metrics,
                                                    [this](const AgentId& agent) { fan_out->identity_ready(agent); });
-  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *courier, clock,
-                                         metrics, [this](const workers::ReportOutcome& outcome) {
+  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
+                                         clock, metrics, [this](const workers::ReportOutcome& outcome) {
                                            // An agent that is away learns nothing new from a receipt it misses.
                                            (void)ingest->send_receipt(outcome.name.agent, receipt_of(outcome, clock.wall()));
                                          });
