@@ -16,6 +16,8 @@ struct DeliveryNote {
   std::uint32_t version_major = 1;
   std::uint32_t version_minor = 0;
   std::uint64_t first_serial = 0;  ///< State messages only.
+  /// Inventories only: version of the baseline the content follows from; 0.0 when there was none.
+  std::uint64_t baseline_major = 0, baseline_minor = 0;
 };
 
 std::string write_note(const DeliveryNote& note);

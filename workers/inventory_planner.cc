@@ -287,10 +287,9 @@ Result<InventoryPlan> InventoryPlanner::plan_state(const AgentId& agent, const S
   // All of it, or the changes?
   const Versions numbered{counters(Kind<State>::major), counters(Kind<State>::minor)};
   const auto decide = [&]() -> InventoryDecision {
+    const bool same_ground = note && at_site.value_or(Versions{}) == Versions{note->baseline_major, note->baseline_minor};
+    if (note && !same_ground) return at_site ? InventoryDecision::full_gap : InventoryDecision::full_first;
     if (note && note->version_minor == 0) return InventoryDecision::full_repeated;
-    if (note && (!at_site || *at_site != Versions{note->version_major, note->version_minor - std::uint64_t{1}})) {
-      return at_site ? InventoryDecision::full_gap : InventoryDecision::full_first;
-    }
     if (resync) return InventoryDecision::full_resync;
     if (!at_site) return InventoryDecision::full_first;
     if (!note && *at_site != numbered) return InventoryDecision::full_gap;
@@ -327,6 +326,8 @@ Result<InventoryPlan> InventoryPlanner::plan_state(const AgentId& agent, const S
     plan.note.made_at = now;
     plan.note.version_major = static_cast<std::uint32_t>(next.major);
     plan.note.version_minor = static_cast<std::uint32_t>(next.minor);
+    plan.note.baseline_major = at_site.value_or(Versions{}).major;
+    plan.note.baseline_minor = at_site.value_or(Versions{}).minor;
     plan.counters = {{Kind<State>::major, next.major}, {Kind<State>::minor, next.minor}};
     plan.to_pin = true;
   }

@@ -93,7 +93,7 @@ class InventoryPlan {
 ///
 /// Promise   A delta is made only against a baseline whose version is that of the last numbered message, so each stands on the one before;
 ///           versions of a kind only rise; a whole inventory without instances is never sent. With a note the content follows from the
-///           report and the unmoved baseline; where that baseline is gone, a delta is numbered anew as a whole.
+///           report and the unmoved baseline; where that baseline is gone, the message is numbered anew as a whole.
 /// Threads   Any.
 /// Errors    baseline.disk (retry); what parse_hardware() and parse_software() refuse, note.unreadable (reject).
 /// Source    mp-protocol 5.1, 5.6, 5.7, 6.4; docs/adr/0013-inventory-as-a-state.md
