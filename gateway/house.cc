@@ -102,12 +102,6 @@ class Doorkeeper final : public PresenceListener {
   Enquiries& enquiries_;
 };
 
-// A courier whose list is fixed keeps to what is configured.
-template <class Courier>
-void give_points(Courier& courier, std::vector<std::unique_ptr<workers::MpDoor>> points) {
-  if constexpr (requires { courier.set_points(std::move(points)); }) courier.set_points(std::move(points));
-}
-
 v1::Directions directions_of(const workers::PolicyRhythm& rhythm) {
   v1::Directions directions;
   directions.set_heartbeat_interval_s(static_cast<std::uint32_t>(rhythm.heartbeat.count()));
@@ -237,7 +231,7 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
       workers::SiteMap::Ways{
           .get = [this](std::string_view target) { return courier->get(target); },
           .open = [this](const std::string& address) { return open_mp_door(address, config.mp, *http, clock); },
-          .set_points = [this](std::vector<std::unique_ptr<workers::MpDoor>> points) { give_points(*courier, std::move(points)); }},
+          .set_points = [this](std::vector<std::unique_ptr<workers::MpDoor>> points) { courier->set_points(std::move(points)); }},
       clock, metrics, random_u64());
   policy = std::make_unique<workers::PolicyWatch>(config.policy, config.mp, devices, reports, *identities, *courier, clock, metrics);
   locator = std::make_unique<workers::SiteLocator>(config.enquiries.location_ttl, config.mp, *identities, *courier, clock, metrics);
