@@ -162,6 +162,12 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
   reader.read("site.platform_id", mp.platform_id);
   read_int(reader, "site.state_priority", mp.state_priority);
   reader.read("site.policy_request_type", mp.policy_request_type);
+  reader.read("site.policy_validation", mp.policy_validation);
+  reader.read("site.forest", mp.forest);
+  reader.read("site.domain", mp.domain);
+  reader.read("site.update_source_id", mp.update_source_id);
+  reader.read("site.update_source_version", mp.update_source_version);
+  read_size(reader, "site.policy_body_bytes_max", mp.policy_body_bytes_max);
   read_size(reader, "site.message_bytes_warn", mp.message_bytes_warn);
   read_size(reader, "site.message_bytes_max", mp.message_bytes_max);
   read_size(reader, "site.reply_bytes_max", mp.reply_bytes_max);
@@ -213,6 +219,31 @@ void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config,
   reader.read("registration.certificate_check", config.certificate_check);
 }
 
+void read_site_map(ConfigReader& reader, workers::SiteMapConfig& config) {
+  reader.read("site.mp_list_interval", config.mp_list_interval);
+  reader.read("site.follow_mp_list", config.follow_mp_list);
+  reader.read("site.mp_list_domains", config.mp_list_domains);
+  reader.read("site.mp_list_learned_max", config.learned_max);
+  reader.read("site.site_signing_certificate_file", config.signing_certificate_file);
+}
+
+void read_policy(ConfigReader& reader, workers::PolicyConfig& config, EnquiriesConfig& enquiries) {
+  reader.read("policy.enabled", config.enabled);
+  reader.read("policy.workers", config.workers);
+  reader.read("policy.interval", config.interval);
+  reader.read("policy.first_window", config.first_window);
+  reader.read("policy.idle_after", config.idle_after);
+  reader.read("policy.failure_base", config.failure_base);
+  reader.read("policy.failure_cap", config.failure_cap);
+  reader.read("policy.bad_body_retry", config.bad_body_retry);
+  reader.read_bytes("policy.bodies_bytes_max", config.bodies_bytes_max);
+  reader.read_bytes("policy.assignments_bytes_max", config.assignments_bytes_max);
+  reader.read("policy.apply_schedules", config.apply_schedules);
+  reader.read("policy.apply_classes", config.apply_classes);
+  reader.read("policy.asks_per_minute", enquiries.asks_per_minute);
+  reader.read("policy.location_ttl", enquiries.location_ttl);
+}
+
 void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutConfig& fan_out) {
   reader.read("bgb.enabled", bgb.enabled);
   reader.read("bgb.servers", bgb.servers);
@@ -258,6 +289,8 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_delivery(reader, config.delivery, config.courier);
   read_pacing(reader, config.courier.pacing);
   read_registration(reader, config.registration, problems);
+  read_site_map(reader, config.site_map);
+  read_policy(reader, config.policy, config.enquiries);
   read_notifications(reader, config.bgb, config.notifications);
 }
 
@@ -284,6 +317,9 @@ LoadedConfig load(ConfigReader reader) {
                                                     "; it can be at most half of the " + std::to_string(valid_days) +
                                                     " days a certificate is good for (site.certificate_days less certificate_back_dated_days)."}});
     }
+    reader.add(config.site_map.problems());
+    reader.add(config.policy.problems());
+    reader.add(config.enquiries.problems());
     if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
       reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +
                                            "; it must be at least twice site.exchange_timeout (" +

@@ -4,11 +4,14 @@
 #include "adapters/mp/settings.h"
 #include "core/log.h"
 #include "gateway/agents_config.h"
+#include "gateway/enquiries.h"
 #include "gateway/fan_out.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
+#include "workers/policy_watch.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
+#include "workers/site_map.h"
 
 #include <chrono>
 #include <cstdint>
@@ -57,6 +60,9 @@ struct Config {
   workers::PoolConfig delivery;
   workers::CourierConfig courier;
   workers::SiteErrandsConfig registration;
+  workers::PolicyConfig policy;
+  workers::SiteMapConfig site_map;  ///< `configured` and `pin_file` are filled when the house is built.
+  EnquiriesConfig enquiries;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
 

@@ -1,6 +1,5 @@
 #include "workers/site_errands.h"
 
-#include "adapters/mp/policy.h"
 #include "core/random.h"
 
 #include <array>
@@ -16,9 +15,6 @@ using std::chrono::milliseconds;
 /// What a question to the site can come to, as IdentityLife calls it.
 constexpr std::array outcomes{"registered", "confirmed",          "still_pending", "again",            "rejected",        "refused",
                               "failed",     "renewal_registered", "renewed",       "renewal_rejected", "renewal_given_up"};
-
-// 200 without a body: the site knows the message's sender or signature not, or not yet (mp-protocol 1.5).
-Error refused() { return Error{Remedy::retry, "mp.refused", "the management point answered an Invoke with nothing.", {}}; }
 
 }  // namespace
 
@@ -84,9 +80,7 @@ SiteErrands::SiteErrands(SiteErrandsConfig config, const adapters::MpSettings& s
       clock_(clock),
       on_ready_(std::move(on_ready)),
       rules_(config.rules()),
-      steps_(rules_, settings, devices, reports, identities, keys, courier, clock),
-      policies_failed_(metrics.counter("greengate_policy_requests_failed_total", "Policy requests the site did not answer.")),
-      policies_(metrics.counter("greengate_policy_requests_total", "Policy requests the site answered.")) {
+      steps_(rules_, settings, devices, reports, identities, keys, courier, clock) {
   for (const char* outcome : outcomes) {
     outcomes_.emplace(outcome, metrics.counter("greengate_registration_steps_total",
                                                "Questions about agents' registration, by what came of them.", {{"outcome", outcome}}));
@@ -143,8 +137,7 @@ void SiteErrands::agent_gone(const AgentId& agent) {
       agents_in_state_[static_cast<std::size_t>(entry->second.life.state())].add(-1);
       lives_.erase(entry);
     }
-    planned_.erase({agent, Errand::identity});
-    planned_.erase({agent, Errand::policy});
+    planned_.erase(agent);
   }
   // Its reports need no confirmation any more: the pool buries them with the reason.
   reports_.unhold(agent);
@@ -172,7 +165,7 @@ void SiteErrands::put_back(const AgentId& agent, IdentityLife life, bool over) {
     }
     if (!heard.empty()) continue;  // what was said may hold or release
     kept.busy = false;
-    if (!over) put_locked(agent, Errand::identity, life.due());
+    if (!over) put_locked(agent, life.due());
     return;
   }
 }
@@ -252,20 +245,13 @@ std::optional<IdentityView> SiteErrands::view(const AgentId& agent) const {
   return view;
 }
 
-void SiteErrands::ask_policy(const AgentId& agent, milliseconds delay) { put(agent, Errand::policy, delay); }
-
-void SiteErrands::put(const AgentId& agent, Errand errand, milliseconds delay) {
-  std::lock_guard lock(mutex_);
-  put_locked(agent, errand, clock_.steady() + delay);
-}
-
-void SiteErrands::put_locked(const AgentId& agent, Errand errand, SteadyTime due) {
-  const auto [planned, fresh] = planned_.try_emplace({agent, errand}, due);
+void SiteErrands::put_locked(const AgentId& agent, SteadyTime due) {
+  const auto [planned, fresh] = planned_.try_emplace(agent, due);
   if (!fresh) {
     if (planned->second <= due) return;  // joins the earlier wish
     planned->second = due;               // the later entry in the schedule no longer matches and is passed over
   }
-  schedule_.emplace(due, Due{agent, errand});
+  schedule_.emplace(due, agent);
   due_changed_.notify_one();
 }
 
@@ -282,19 +268,15 @@ void SiteErrands::work() {
       due_changed_.wait_for(lock, first->first - now);
       continue;
     }
-    const Due due = first->second;
-    const auto planned = planned_.find({due.agent, due.errand});
+    const AgentId agent = first->second;
+    const auto planned = planned_.find(agent);
     const bool still_wanted = planned != planned_.end() && planned->second == first->first;
     schedule_.erase(first);
     if (!still_wanted) continue;
     planned_.erase(planned);
 
     lock.unlock();
-    if (due.errand == Errand::identity) {
-      identity_step(due.agent);
-    } else if (const auto next = policy_step(due.agent)) {
-      put(due.agent, due.errand, *next);
-    }
+    identity_step(agent);
     lock.lock();
   }
 }
@@ -305,7 +287,7 @@ void SiteErrands::identity_step(const AgentId& agent) {
     std::lock_guard lock(mutex_);
     const auto entry = lives_.find(agent);
     if (entry == lives_.end() || entry->second.busy) return;  // whoever is at it plans the next step
-    if (entry->second.life.due() > clock_.steady()) return put_locked(agent, Errand::identity, entry->second.life.due());
+    if (entry->second.life.due() > clock_.steady()) return put_locked(agent, entry->second.life.due());
     entry->second.busy = true;
     life = entry->second.life;
   }
@@ -313,48 +295,6 @@ void SiteErrands::identity_step(const AgentId& agent) {
   if (*step.outcome) outcomes_.at(step.outcome).add();
   put_back(agent, *life, step.over);
   if (step.became_ready) on_ready_(agent);
-}
-
-std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
-  const auto device = devices_.find(agent);
-  if (!device || device->state != store::DeviceState::active || device->site.state != store::IdentityState::ready) {
-    return std::nullopt;
-  }
-  auto identity = identities_.of(*device);
-  if (!identity) {
-    log_.error("identity cannot be opened", kv("agent", agent.raw()), kv("code", identity.error().code));
-    return std::nullopt;
-  }
-  auto reply = policy_of(*identity);
-  if (!reply && std::string_view(reply.error().code) == "pacing.budget") {
-    return reply.error().retry_after + milliseconds(random_u64() % 1'000);
-  }
-  if (!reply) {
-    // The next poll or push asks again; nothing is lost by a policy that comes later.
-    policies_failed_.add();
-    log_.warn("policy request failed", kv("agent", agent.raw()), kv("code", reply.error().code),
-              kv("why", reply.error().message));
-    const std::string_view code = reply.error().code;
-    if (code == "mp.refused") return invoke_refused(agent);
-    if (code == "mp.policy_reply") reply_unexpected(agent);
-    return std::nullopt;
-  }
-  invoke_answered(agent);
-  policies_.add();
-  log_.info("policy received", kv("agent", agent.raw()), kv("assignments", reply->assignments.size()));
-  return std::nullopt;
-}
-
-Result<adapters::PolicyReply> SiteErrands::policy_of(const adapters::MpIdentity& identity) {
-  adapters::ReportFacts facts;
-  facts.message_id = adapters::new_message_id();
-  facts.made_at = clock_.wall();
-  auto message = adapters::policy_request(settings_, identity, facts, {});
-  if (!message) return pass(message);
-  auto answer = courier_.send(*message);
-  if (!answer) return pass(answer);
-  if (answer->kind != adapters::Verdict::Kind::reply) return tl::unexpected(refused());
-  return adapters::parse_policy_reply(settings_, answer->xml);
 }
 
 }  // namespace greengate::workers

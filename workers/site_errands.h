@@ -1,6 +1,5 @@
 #pragma once
 
-#include "adapters/mp/policy.h"
 #include "adapters/mp/settings.h"
 #include "core/clock.h"
 #include "core/config_reader.h"
@@ -70,7 +69,7 @@ struct IdentityView {
 /// schedule and its threads; IdentityLife has the rules, IdentitySteps does what they say.
 ///
 /// Promise   Reports of an agent the site may not know are held in the queue, and released the moment it confirms.
-/// Limits    One errand an agent and kind; SiteErrandsConfig::workers at once. About 400 bytes an agent.
+/// Limits    One errand an agent; SiteErrandsConfig::workers at once. About 400 bytes an agent.
 /// Threads   Public functions: any. Its own worker threads do the asking.
 /// Source    mp-protocol 4.1, 4.4, 4.5, 6.3
 class SiteErrands : public Component {
@@ -100,21 +99,12 @@ class SiteErrands : public Component {
   /// Nothing for an agent that is not active.
   std::optional<IdentityView> view(const AgentId& agent) const;
 
-  /// Ask for this agent's policy after `delay`; a second wish before then joins the first.
-  void ask_policy(const AgentId& agent, std::chrono::milliseconds delay);
-
   std::string_view name() const override { return "site errands"; }
   Result<void> start() override;
   void drain(SteadyTime until) override;
   void stop() override;
 
  private:
-  enum class Errand : std::uint8_t { identity, policy };
-  struct Due {
-    AgentId agent;
-    Errand errand;
-  };
-
   /// An agent's life, and what others said of it while a step of it was under way.
   struct Entry {
     IdentityLife life;
@@ -122,16 +112,13 @@ class SiteErrands : public Component {
     std::vector<std::function<void(IdentityLife&)>> heard_meanwhile;
   };
 
-  void put(const AgentId& agent, Errand errand, std::chrono::milliseconds delay);
-  void put_locked(const AgentId& agent, Errand errand, SteadyTime due);
+  void put_locked(const AgentId& agent, SteadyTime due);
   void work();
   void identity_step(const AgentId& agent);
   /// Lets `say` change the agent's life, now or when the step under way has ended.
   void tell(const AgentId& agent, std::function<void(IdentityLife&)> say);
   /// Puts back the life of a busy entry, with all that was said meanwhile, and plans what is due next.
   void put_back(const AgentId& agent, IdentityLife life, bool over = false);
-  std::optional<std::chrono::milliseconds> policy_step(const AgentId& agent);
-  Result<adapters::PolicyReply> policy_of(const adapters::MpIdentity& identity);
 
   const SiteErrandsConfig config_;
   const adapters::MpSettings& settings_;
@@ -146,12 +133,11 @@ class SiteErrands : public Component {
   IdentitySteps steps_;
   std::map<std::string_view, Counter> outcomes_;
   std::vector<Gauge> agents_in_state_;
-  const Counter policies_failed_, policies_;
 
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable due_changed_;
-  std::multimap<SteadyTime, Due> schedule_;
-  std::map<std::pair<AgentId, Errand>, SteadyTime> planned_;
+  std::multimap<SteadyTime, AgentId> schedule_;
+  std::unordered_map<AgentId, SteadyTime> planned_;
   std::unordered_map<AgentId, Entry> lives_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

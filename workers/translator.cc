@@ -88,6 +88,7 @@ Result<Numbering> Translator::number(const Group& group, WallTime now,
       const std::uint64_t major = counter("inventory_major") + 1;
       numbering.note.version_major = static_cast<std::uint32_t>(major);
       numbering.counters = {{"inventory_major", major}};
+      if (policy_ != nullptr) numbering.note.policy_date = policy_->last_update(group.reports.back()->name.agent, group.kind);
       return numbering;
     }
     case v1::KIND_STATE_MESSAGES: {
@@ -118,8 +119,8 @@ Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdenti
   adapters::ReportFacts facts;
   facts.message_id = note.message_id;
   facts.made_at = note.made_at;
-  // Until policy is read, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
-  facts.inventory_policy_date = note.made_at - inventory_policy_age;
+  // Where policy is not known, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
+  facts.inventory_policy_date = note.policy_date.value_or(note.made_at - inventory_policy_age);
   facts.version_major = note.version_major;
   facts.version_minor = note.version_minor;
   google::protobuf::Arena arena;
@@ -132,6 +133,7 @@ Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdenti
     case v1::KIND_HARDWARE_INVENTORY: {
       auto* inventory = google::protobuf::Arena::CreateMessage<v1::HardwareInventory>(&arena);
       if (!inventory->ParseFromString(group.reports.back()->body)) return malformed("HardwareInventory");
+      if (policy_ != nullptr) policy_->keep_wanted(group.reports.back()->name.agent, *inventory);
       return adapters::hardware_inventory_message(settings_, identity, facts, *inventory);
     }
     case v1::KIND_STATE_MESSAGES: {

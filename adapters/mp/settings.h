@@ -117,6 +117,11 @@ struct MpSettings {
   int idmif_action = 11;  ///< End of the action id: 11 in one document, 12 in another (D, in conflict, 5.1).
   int state_priority = 5;  ///< Machine/Priority of a state report, 0..5; -1 leaves it out (M 5.1).
   std::string policy_request_type = "Always";  ///< M 5.2; D has Full and OnUpdate.
+  std::string policy_validation;  ///< RequestAssignments/@ValidationRequested; "CRC" is S 5.2, empty sends none.
+  // What location requests say of where a client is
+  std::string forest, domain;  ///< Empty: the domain part of the client's own name, upper case.
+  std::string update_source_id;  ///< WSUSLocationRequest/Content: the site's own, from its administrator (D 5.4).
+  std::uint32_t update_source_version = 0;
   std::size_t message_bytes_warn = 5u << 20;   ///< Uncompressed; 6.1 (I)
   std::size_t message_bytes_max = 32u << 20;   ///< Uncompressed; a longer one is refused (I 6.1).
 
@@ -124,6 +129,7 @@ struct MpSettings {
   std::size_t reply_bytes_max = 32u << 20;  ///< After inflating.
   std::size_t reply_depth_max = 64;         ///< Nesting of XML elements.
   std::size_t policy_assignments_max = 10'000;
+  std::size_t policy_body_bytes_max = 4u << 20;  ///< One policy's body, as sent and after inflating.
   std::chrono::milliseconds exchange_timeout{
       60'000};  ///< From connecting to the last byte of the reply.
   std::chrono::milliseconds retry_after_max{

@@ -31,7 +31,16 @@ class ScriptedDoor : public workers::MpDoor {
   using Answer = std::function<Result<adapters::Verdict>(const adapters::OutgoingMessage&)>;
 
   const std::string& name() const override { return name_; }
-  Result<std::string> get(std::string_view) override { return std::string(); }
+  Result<std::string> get(std::string_view target) override {
+    Document document;
+    {
+      std::lock_guard lock(mutex_);
+      got_.emplace_back(target);
+      document = document_;
+    }
+    changed_.notify_all();
+    return document ? document(std::string(target)) : Result<std::string>(std::string());
+  }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override {
     Answer answer;
     {
@@ -46,6 +55,16 @@ class ScriptedDoor : public workers::MpDoor {
   struct Sent {
     std::string endpoint, message_id;
   };
+  using Document = std::function<Result<std::string>(const std::string& target)>;
+  /// What GETs are answered with; none: an empty document.
+  void give(Document document) {
+    std::lock_guard lock(mutex_);
+    document_ = std::move(document);
+  }
+  std::vector<std::string> got() const {
+    std::lock_guard lock(mutex_);
+    return got_;
+  }
   void answer_with(Answer answer) {
     std::lock_guard lock(mutex_);
     answer_ = std::move(answer);
@@ -65,7 +84,9 @@ class ScriptedDoor : public workers::MpDoor {
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable changed_;
   std::vector<Sent> sent_;
+  std::vector<std::string> got_;
   Answer answer_;
+  Document document_;
 };
 
 /// A real store in a folder of its own, one enrolled agent, and one scripted management point.
