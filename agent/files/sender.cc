@@ -152,11 +152,23 @@ void FileSender::begin(const PlannedFile& file) {
   current_ = std::move(transfer);
 }
 
+// What still waits of a transfer that can never be whole need not travel.
+void FileSender::withdraw() {
+  if (current_->incarnation != outbox_.incarnation()) return;  // the numbers are others' by now
+  for (const std::uint64_t sequence : current_->waiting) {
+    if (outbox_.fate(sequence) != Fate::waiting) continue;
+    auto gone = outbox_.settled(sequence, sequence, "dropped", "files.broken",
+                                "Its file transfer was given up.", to_millis(clock_.wall()));
+    if (!gone) return;  // then it travels, and the gateway finds that it is incomplete
+  }
+}
+
 void FileSender::restart() {
   const int restarts = current_->restarts + 1;
   log_.warn("file transfer broken", kv("path", escaped_name(current_->place.whole())),
             kv("why", "chunks were lost before the gateway had them"));
   if (restarts > config_.restarts_max) return drop("it was lost too often", true);
+  withdraw();
   begin({current_->place, current_->standing, current_->sha256, true});
   current_->restarts = restarts;
   forget_note();
@@ -166,6 +178,7 @@ void FileSender::drop(const char* why, bool again) {
   log_.warn("file transfer given up", kv("path", escaped_name(current_->place.whole())),
             kv("why", why));
   again_ = again_ || again;
+  withdraw();
   current_.reset();
   forget_note();
 }

@@ -80,6 +80,7 @@ class FileSender {
   void begin(const PlannedFile& file);
   enum class Chunks { kept, waiting, lost, rejected };
   Chunks look_at_chunks();
+  void withdraw();
   void restart();
   void drop(const char* why, bool again);
   Result<void> complete();
