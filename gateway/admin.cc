@@ -145,6 +145,10 @@ AdminReply Admin::answer(const AdminCall& call) {
       return reports(*device, std::min(number_in_query(call.target, "count", 20), reports_shown_max));
     }
     if (path.size() == 4 && path[3] == "approve" && post) return change_state(*device, store::DeviceState::active);
+    if (path.size() == 4 && path[3] == "rotate-key" && post) {
+      if (auto begun = house_.rotate_key(device->id); !begun) return problem(begun.error());
+      return agent(*device);
+    }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
   for (const char* known : {"status", "agents", "tokens"}) {
@@ -169,9 +173,21 @@ AdminReply Admin::status() const {
   const PushCounts pushes = house_.pushes();
   json::array points;
   for (const workers::MpHealth& mp : house_.management_points()) {
+    json::array types;
+    for (const workers::TypeHealth& type : mp.types) {
+      types.push_back(json::object{{"type", adapters::name_of(type.type)}, {"state", type.state},
+                                   {"rest_left_ms", type.rest_left.count()}, {"concurrency", type.concurrency},
+                                   {"in_flight", type.in_flight}, {"latency_ms", type.latency.count()},
+                                   {"usual_latency_ms", type.usual_latency.count()}, {"slowed", type.slowed}});
+    }
     points.push_back(json::object{{"name", mp.name}, {"resting", mp.resting}, {"rest_left_ms", mp.rest_left.count()},
                                   {"in_flight", mp.in_flight}, {"answered", mp.answered}, {"failed", mp.failed},
-                                  {"last_code", mp.last_code}});
+                                  {"last_code", mp.last_code}, {"state", mp.state}, {"types", types}});
+  }
+  json::array pacing;
+  for (const workers::BudgetHealth& budget : house_.pacing ? house_.pacing() : std::vector<workers::BudgetHealth>{}) {
+    pacing.push_back(json::object{{"type", adapters::name_of(budget.type)}, {"budget", budget.budget}, {"left", budget.left},
+                                  {"next_in_ms", budget.next_in.count()}, {"sent", budget.sent}});
   }
   json::array roles;
   for (const std::string& role : house_.roles) roles.push_back(json::value(role));
@@ -191,6 +207,7 @@ AdminReply Admin::status() const {
                              {"superseded_total", queue.superseded_total}, {"expired_total", queue.expired_total},
                              {"buried_total", queue.buried_total}, {"buried", queue.buried}, {"damaged", queue.damaged}}},
       {"management_points", points},
+      {"pacing", pacing},
       {"notifications", json::object{{"sessions_online", house_.sessions_online()}, {"received", pushes.received},
                                      {"accepted", pushes.accepted}, {"failed", pushes.failed},
                                      {"unknown_task", pushes.unknown}, {"unanswered", pushes.unanswered}}}});

@@ -22,6 +22,7 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
     if (report.group == 0 && newest_is_enough(report.kind)) newest[report.kind] = &report;
   }
 
+  std::vector<const store::LeasedReport*> chunks;  // of collected files, unpinned
   std::size_t open_state_group = SIZE_MAX;  // the group that further state messages may still join
   std::int64_t open_bytes = 0;
   for (const store::LeasedReport& report : batch.reports) {
@@ -39,6 +40,10 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
       }
       continue;
     }
+    if (report.kind == v1::KIND_FILE_CHUNK) {
+      chunks.push_back(&report);
+      continue;
+    }
     const auto bytes = static_cast<std::int64_t>(report.body.size());
     const bool joins = report.kind == v1::KIND_STATE_MESSAGES && open_state_group != SIZE_MAX &&
                        plan.messages[open_state_group].reports.size() < config.state_reports_max &&
@@ -54,6 +59,10 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
       open_bytes = bytes;
     }
   }
+  FilePlan files = plan_files(chunks, config.files, chunks.size() == batch.reports.size());
+  for (auto& whole : files.whole) plan.messages.push_back({v1::KIND_FILE_CHUNK, std::move(whole), {}});
+  plan.wait = std::move(files.wait);
+  plan.hopeless = std::move(files.hopeless);
   return plan;
 }
 

@@ -7,14 +7,20 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// How long a waiting worker goes without looking whether it should stop.
-constexpr milliseconds patience{500};
+// After the store could not lease.
+constexpr milliseconds store_patience{500};
 
 std::vector<ItemId> ids_of(const std::vector<const store::LeasedReport*>& reports) {
   std::vector<ItemId> ids;
   ids.reserve(reports.size());
   for (const auto* report : reports) ids.push_back(report->id);
   return ids;
+}
+
+// A file must fit into one lease.
+PoolConfig with_file_limits(PoolConfig config) {
+  config.coalescer.files = {config.batch_reports_max, config.batch_bytes_max};
+  return config;
 }
 
 Counter outcome_counter(Metrics& metrics, const char* outcome) {
@@ -35,6 +41,9 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
   if (batch_reports_max < 1 || batch_reports_max > 10'000) {
     complain("delivery.batch_reports_max", std::to_string(batch_reports_max), "it can be 1 to 10000 (256 if left out).");
   }
+  if (file_wait_max < std::chrono::minutes(1)) {
+    complain("delivery.file_wait_max", duration_text(file_wait_max), "it must be at least 1min (1d if left out).");
+  }
   if (retry_base < milliseconds(10) || retry_cap < retry_base) {
     complain("delivery.retry_base", duration_text(retry_base),
              "it must be at least 10ms and not longer than delivery.retry_cap.");
@@ -44,12 +53,13 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
 
 Pool::Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry& devices, Identities& identities,
            const Translator& translator, Courier& courier, const Clock& clock, Metrics& metrics, OutcomeSink outcomes)
-    : config_(config),
+    : config_(with_file_limits(config)),
       reports_(reports),
       devices_(devices),
       identities_(identities),
       translator_(translator),
       courier_(courier),
+      pacer_(config.workers, courier),
       clock_(clock),
       outcomes_(std::move(outcomes)),
       delivered_(outcome_counter(metrics, "delivered")),
@@ -69,33 +79,37 @@ Result<void> Pool::start() {
 }
 
 void Pool::drain(SteadyTime) {
-  // A worker finishes the message in its hand, which the courier's own deadline bounds; what it has not begun goes back.
+  // A worker finishes the message in its hand, which the courier's own draining bounds; what it has not begun goes back.
   stopping_ = true;
+  pacer_.wake();
   reports_.wake_waiters();
 }
 
 void Pool::stop() {
-  stopping_ = true;
-  reports_.wake_waiters();
+  drain({});
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
 
 void Pool::work() {
   while (!stopping_) {
-    // While nobody can take a message, leasing would only churn the store.
-    if (const auto rest = courier_.rest_left(); rest > milliseconds(0)) {
-      std::this_thread::sleep_for(std::min(rest, patience));
+    // What could not go now is not leased: that would only churn the store and keep it from who might send it.
+    Pacer::Ticket ticket = pacer_.reserve();
+    if (ticket.lanes().empty()) {
+      pacer_.wait(ticket);
       continue;
     }
-    auto batch = reports_.lease(store::LaneSet::all(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
+    auto batch = reports_.lease(ticket.lanes(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max),
+                                ticket.look_again());
     if (!batch) {
       if (batch.error().remedy == Remedy::halt) return;
       log_.error("lease failed", kv("code", batch.error().code), kv("why", batch.error().message));
-      std::this_thread::sleep_for(patience);
+      std::this_thread::sleep_for(store_patience);
       continue;
     }
-    if (*batch) carry(**batch);
+    if (!*batch) continue;
+    ticket.keep_only((*batch)->lane);
+    carry(**batch);
   }
 }
 
@@ -122,6 +136,7 @@ void Pool::carry(const store::Batch& batch) {
 
   Plan plan = plan_messages(batch, config_.coalescer);
   if (!plan.superseded.empty()) supersede(hand, plan.superseded);
+  set_aside(hand, plan);
   for (Group& group : plan.messages) {
     // A message begun too close to the lease's end could be sent by two workers at once.
     const bool lease_ends = clock_.wall() + config_.message_time_max > batch.until;
@@ -208,6 +223,30 @@ void Pool::supersede(Hand& hand, const Reports& reports) {
   if (!settle(hand, settlements)) return;
   superseded_.add(static_cast<double>(reports.size()));
   for (const auto* report : reports) outcomes_({report->name, store::Outcome::superseded, {}, {}});
+}
+
+void Pool::set_aside(Hand& hand, const Plan& plan) {
+  for (const Hopeless& each : plan.hopeless) bury(hand, each.reports, each.reason);
+  const WallTime now = clock_.wall();
+  Reports back;
+  milliseconds soonest = milliseconds::max();
+  for (const Waiting& each : plan.wait) {
+    if (now - each.reports.back()->kept_at >= config_.file_wait_max) {
+      bury(hand, each.reports,
+           Error{Remedy::reject, "files.broken", "the rest of the file did not come within " + duration_text(config_.file_wait_max) + ".", {}});
+      continue;
+    }
+    back.insert(back.end(), each.reports.begin(), each.reports.end());
+    soonest = std::min(soonest, wait_for_rest(each, now));
+  }
+  if (back.empty()) return;
+  close(hand, back);
+  const Error why{Remedy::retry, "files.incomplete", "the rest of the file is still to come.", {}};
+  if (auto postponed = reports_.postpone(hand.batch.lease, ids_of(back), soonest, why); !postponed) {
+    log_.warn("postponing failed", kv("agent", hand.batch.agent.raw()), kv("code", postponed.error().code));
+    return;
+  }
+  postponed_.add(static_cast<double>(back.size()));
 }
 
 void Pool::delivered(Hand& hand, const Reports& reports, const std::string& tracking) {

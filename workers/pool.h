@@ -10,6 +10,7 @@
 #include "workers/coalescer.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
+#include "workers/pacer.h"
 #include "workers/translator.h"
 
 #include <atomic>
@@ -32,6 +33,7 @@ struct PoolConfig {
   std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
   std::chrono::milliseconds retry_cap{900'000};
   std::chrono::milliseconds message_time_max{60'000};  ///< The longest one exchange can take; none is begun later than this before the lease ends.
+  std::chrono::milliseconds file_wait_max{86'400'000};  ///< A collected file whose rest did not come for so long is given up.
   CoalescerConfig coalescer;
 
   std::vector<ConfigProblem> problems() const;
@@ -49,7 +51,7 @@ using OutcomeSink = std::function<void(const ReportOutcome&)>;
 /// n workers; each carries one device's batch from lease to settlement.
 ///
 /// Promise   A report is settled only after the site's answer, and on disk; one that cannot be translated is buried with the reason and
-///           does not hold up its neighbours; while no management point can be reached nothing is leased.
+///           does not hold up its neighbours; only what the site's budget and a management point have room for is leased (Pacer).
 /// Order     Of one device: oldest message first; a message that must wait makes later ones of that device wait.
 /// Threads   PoolConfig::workers of its own.
 /// Source    design.md 4 (Deliver), docs/life_of_a_report.md
@@ -81,6 +83,8 @@ class Pool : public Component {
   /// False when the rest of the batch was put back and the lease is over.
   bool carry_message(Hand& hand, const adapters::MpIdentity& identity, Group& group);
   void supersede(Hand& hand, const Reports& reports);
+  /// Buries what the plan calls hopeless, and puts back what has to wait for the rest of its file; what waited too long is buried.
+  void set_aside(Hand& hand, const Plan& plan);
   /// Remembers a delivered message; settle_delivered() writes several with one sync.
   void delivered(Hand& hand, const Reports& reports, const std::string& tracking);
   void settle_delivered(Hand& hand);
@@ -95,6 +99,7 @@ class Pool : public Component {
   Identities& identities_;
   const Translator& translator_;
   Courier& courier_;
+  Pacer pacer_;
   const Clock& clock_;
   const OutcomeSink outcomes_;
   const Log log_{"worker_pool"};

@@ -7,6 +7,7 @@
 #include "store/report_queue.h"
 #include "workers/coalescer.h"
 #include "workers/delivery_note.h"
+#include "workers/inventory_policy.h"
 
 #include <functional>
 #include <string>
@@ -23,11 +24,13 @@ struct Numbering {
 /// Report bytes to a signed management-point message.
 ///
 /// Threads   Any; holds nothing.
-/// Errors    report.malformed, report.kind_unknown, and what adapters/mp refuses (all reject).
-/// Source    mp-protocol 5.5, 5.6, 5.9
+/// Errors    report.malformed, report.kind_unknown, files.hash, and what adapters/mp refuses (all reject).
+/// Source    mp-protocol 5.5 to 5.10
 class Translator {
  public:
   explicit Translator(const adapters::MpSettings& settings) : settings_(settings) {}
+  /// What the site's policy says of inventories; before the first use. Without one, dates are safely past and every class is sent.
+  void ask_of_policy(const InventoryPolicy& policy) { policy_ = &policy; }
 
   /// Numbers a group that was not attempted before. `counter` answers the device's durable counters.
   Result<Numbering> number(const Group& group, WallTime now,
@@ -38,6 +41,7 @@ class Translator {
 
  private:
   const adapters::MpSettings& settings_;
+  const InventoryPolicy* policy_ = nullptr;
 };
 
 }  // namespace greengate::workers
