@@ -333,6 +333,14 @@ TEST_F(Files, NamesOfAnyBytesAreWrittenOut) {
   EXPECT_EQ(whole_files().back().first, "\\xFF\\x0A.conf");
 }
 
+TEST_F(Files, LargeFileHasLargerChunksRatherThanMore) {
+  write(tree("conf/a.conf"), random_content(200'000));
+  sender_->take(plan());
+  run_to_the_end();
+  EXPECT_EQ(chunks_[0].count(), 128u);
+  EXPECT_THAT(whole_files(), SizeIs(2));
+}
+
 TEST_F(Files, OutboxNeverHoldsMoreThanAFewChunks) {
   write(tree("conf/a.conf"), random_content(50'000));
   sender_->take(plan());
