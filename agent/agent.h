@@ -3,6 +3,7 @@
 #include "adapters/agents/dealer_link.h"
 #include "agent/config.h"
 #include "agent/conversation.h"
+#include "agent/files/sender.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
 #include "agent/state_directory.h"
@@ -53,6 +54,8 @@ class Agent {
   void hear_link();
   void collect_what_is_due();
   void keep_collected(CollectionRunner::Finished finished);
+  void take_file_plan(const std::string& body, std::chrono::milliseconds took);
+  void send_files();
   bool keep(v1::Lane lane, v1::Kind kind, const std::string& body);
   void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
                   std::vector<std::string> parameters);
@@ -67,6 +70,7 @@ class Agent {
   void act(const ReportsSettled& reports);
   void act(const RunTask& task);
   void act(const SendFullState& wanted);
+  void act(const Directed& directed);
   void act(const Welcomed& welcomed);
   void act(const RenewIncarnation&);
   void act(const StateChanged& change);
@@ -81,12 +85,14 @@ class Agent {
   Conversation conversation_;
   Schedule schedule_;
   CollectionRunner runner_;
+  FileSender files_;
   adapters::DealerLink link_;
   int watch_ = -1;  // inotify: another process put something into the outbox
   bool stopping_ = false;
   bool look_ = true;  // the outbox may have something to publish
   bool conversing_ = false;
   bool collecting_ = true;  // off for `enrol`
+  bool plan_asked_ = false;  // for a file that was half-sent when the agent stopped
   SteadyTime
       converse_from_{};      // the first time, Hello waits a little for the first discovery's names
   SteadyTime disk_pause_{};  // after the outbox failed

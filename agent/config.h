@@ -1,5 +1,7 @@
 #pragma once
 
+#include "agent/files/settings.h"
+#include "agent/software/settings.h"
 #include "core/log.h"
 
 #include <chrono>
@@ -25,11 +27,16 @@ struct AgentConfig {
       0};  ///< reports.heartbeat_interval; 0: as the gateway says.
   std::chrono::milliseconds inventory_interval{
       0};                        ///< reports.inventory_interval; 0: as the gateway says.
+  std::chrono::milliseconds software_inventory_interval{
+      0};                        ///< reports.software_inventory_interval; 0: as the site says.
   bool may_run_commands = true;  ///< reports.may_run_commands
   std::chrono::milliseconds command_patience{
       10'000};  ///< reports.command_patience: for one command.
   std::chrono::milliseconds collection_patience{
       300'000};  ///< reports.collection_patience: for a whole collection.
+
+  SoftwareSettings software;  ///< software.*
+  FileSettings files;         ///< files.*
 
   std::int64_t outbox_bytes_max = 64 << 20;  ///< outbox.bytes_max
 
@@ -44,8 +51,12 @@ struct AgentConfig {
   std::uint32_t inventory_topic_type = 1300;  ///< state_messages.inventory_topic_type
   std::uint32_t inventory_state_id = 1;       ///< state_messages.inventory_state_id
 
+  std::string file;  ///< Where all this was read from; empty: from no file.
+
   std::string keys_file() const { return state_directory + "/keys"; }
   std::string outbox_file() const { return state_directory + "/outbox.sqlite"; }
+  std::string software_cache_file() const { return state_directory + "/software.cache"; }
+  std::string ledger_file() const { return state_directory + "/sent-files"; }
 };
 
 struct LoadedConfig {

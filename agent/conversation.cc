@@ -163,6 +163,9 @@ void Conversation::received(const v1::Frame& frame) {
     case v1::Frame::kFullStateWanted:
       decisions_.push_back(SendFullState{frame.full_state_wanted().reason()});
       return;
+    case v1::Frame::kDirections:
+      if (state_ == State::publishing) decisions_.push_back(Directed{frame.directions()});
+      return;
     default:
       return;  // Pong has done its work above; kinds newer than this agent are ignored
   }

@@ -68,6 +68,10 @@ struct RunTask {
 struct SendFullState {
   std::string reason;
 };
+/// The site's own rhythms, for the schedule.
+struct Directed {
+  v1::Directions directions;
+};
 /// A Welcome's slots and intervals, for the schedule.
 struct Welcomed {
   std::string agent_id;
@@ -87,7 +91,7 @@ struct EnrolmentEnded {
 };
 using Decision =
     std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask,
-                 SendFullState, Welcomed, RenewIncarnation, StateChanged, EnrolmentEnded>;
+                 SendFullState, Directed, Welcomed, RenewIncarnation, StateChanged, EnrolmentEnded>;
 
 /// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out.
 /// No socket, no disk.
