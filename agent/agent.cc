@@ -47,6 +47,18 @@ ScheduleConfig schedule_config(const AgentConfig& config) {
   return made;
 }
 
+// How the collecting process learns what [custom] says, and where it leaves what went wrong.
+std::vector<std::pair<std::string, std::string>> custom_inventory_options(const AgentConfig& config) {
+  const CustomInventoryConfig& custom = config.custom;
+  if (custom.folder.empty() || !config.may_run_commands) return {};
+  return {{"--custom-folder", custom.folder},
+          {"--custom-patience-ms", std::to_string(custom.script.patience.count())},
+          {"--custom-together-ms", std::to_string(custom.together.count())},
+          {"--custom-output-bytes", std::to_string(custom.script.output_bytes)},
+          {"--custom-memory-bytes", std::to_string(custom.script.memory_bytes)},
+          {"--custom-problems", config.custom_problems_file()}};
+}
+
 CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable,
                                      Outbox& outbox) {
   CollectionRunnerConfig made;
@@ -57,6 +69,10 @@ CollectionRunnerConfig runner_config(const AgentConfig& config, const std::strin
                   "--installed-at-ms",
                   std::to_string(outbox.number(Fact::installed_at_ms))};
   if (!config.may_run_commands) made.command.emplace_back("--no-commands");
+  for (const auto& [option, value] : custom_inventory_options(config)) {
+    made.command.push_back(option);
+    made.command.push_back(value);
+  }
   made.patience = config.collection_patience;
   return made;
 }
@@ -134,6 +150,7 @@ Agent::Agent(AgentConfig config, std::string executable, StateDirectory director
                 outbox_->number(Fact::last_inventory_ms), clock),
       runner_(runner_config(config_, executable, *outbox_), clock),
       link_(link_config(config_, keys)),
+      watchers_(config_.watchers, *this, clock),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   // Only another process closes the file after writing: our own handle stays open.
   if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
@@ -156,7 +173,14 @@ void Agent::run(int stop_fd) {
   const std::string known = outbox_->fact(Fact::fqdn);
   converse_from_ = clock_.steady() + (known.empty() ? first_names_patience : milliseconds(0));
   if (!known.empty()) conversation_.set_fqdn(known);
+  auto door = Door::open(config_.door_file(), clock_);
+  if (door) {
+    door_ = std::move(*door);
+  } else {
+    log_.warn("no door for commands", kv("code", door.error().code), kv("why", door.error().message));
+  }
   while (!stopping_) turn(stop_fd, SteadyTime::max());
+  watchers_.close();
   log_.info("stopping", kv("reports_waiting", outbox_->count().reports));
 }
 
@@ -184,6 +208,8 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   carry_out();
   publish_what_waits();
   collect_what_is_due();
+  if (collecting_) watchers_.tick();
+  if (door_) hear_door();
   if (clock_.steady() >= rest_at_) {
     rest_at_ = SteadyTime::max();
     give_back_memory();
@@ -192,6 +218,8 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   SteadyTime due = std::min({until, rest_at_, conversation_.next_due(), runner_.next_due()});
   if (!conversing_) due = std::min(due, converse_from_);
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
   const auto now = clock_.steady();
   // A minute at most: the wait is measured on a clock that stands still while the machine sleeps.
@@ -204,6 +232,9 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   std::vector<int> present;
   for (const int fd : others) {
     if (fd >= 0) present.push_back(fd);
+  }
+  if (door_) {
+    for (const int fd : door_->descriptors()) present.push_back(fd);
   }
   const std::vector<bool> readable = link_.wait(present, patience);
   for (std::size_t i = 0; i < present.size(); ++i) {
@@ -276,6 +307,7 @@ void Agent::collect_what_is_due() {
   // Discovery first: it is small, and says who the inventory is about.
   for (const Collection what : {Collection::discovery, Collection::inventory}) {
     if (!schedule_.due(what)) continue;
+    if (what == Collection::inventory) unlink(config_.custom_problems_file().c_str());
     auto started = runner_.start(what);
     if (started) return;
     schedule_.failed(what);
@@ -286,6 +318,7 @@ void Agent::collect_what_is_due() {
 
 void Agent::keep_collected(CollectionRunner::Finished finished) {
   const bool is_inventory = finished.what == Collection::inventory;
+  if (is_inventory) tell_custom_problems();
   if (!finished.body) {
     schedule_.failed(finished.what);
     log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"),
@@ -330,6 +363,66 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   conversation_.given(*kept);
   look_ = true;
   return true;
+}
+
+bool Agent::keep(const std::vector<Finding>& findings, const Notes& notes) {
+  std::vector<Draft> drafts;
+  for (const Finding& finding : findings) drafts.push_back({finding.lane, finding.kind, finding.body});
+  const auto kept = outbox_->put_together(drafts, to_millis(clock_.wall()), notes);
+  if (!kept) {
+    log_.error("report not kept", kv("code", kept.error().code), kv("why", kept.error().message));
+    return false;
+  }
+  if (findings.empty()) return true;
+  conversation_.given(*kept);
+  look_ = true;
+  return true;
+}
+
+// The site learns once that a script makes no statement, and once that it does again.
+void Agent::tell_custom_problems() {
+  std::ifstream file(config_.custom_problems_file(), std::ios::binary);
+  if (!file || config_.custom_topic_type == 0) return;
+  std::string text(256 << 10, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  const std::string before_text = note("custom");
+  const auto now = problems_from_text(text), before = problems_from_text(before_text);
+  const auto among = [](const std::vector<ScriptProblem>& all, const ScriptProblem& one, bool same_code) {
+    return std::any_of(all.begin(), all.end(), [&](const ScriptProblem& other) {
+      return other.script == one.script && (!same_code || other.code == one.code);
+    });
+  };
+  v1::StateMessages messages;
+  const auto tell = [&](const ScriptProblem& problem, bool failed) {
+    v1::StateMessage& message = *messages.add_messages();
+    message.set_time_ms(to_millis(clock_.wall()));
+    message.set_topic_type(config_.custom_topic_type);
+    message.set_topic_id("greengate:custom-inventory:" + problem.script);
+    message.set_state_id(failed ? config_.custom_failed_state_id : config_.custom_mended_state_id);
+    if (!failed) return;
+    message.add_parameters(problem.code);
+    message.add_parameters(problem.message);
+  };
+  for (const ScriptProblem& problem : now) {
+    if (!among(before, problem, true)) tell(problem, true);
+  }
+  for (const ScriptProblem& problem : before) {
+    if (!among(now, problem, false)) tell(problem, false);
+  }
+  if (messages.messages_size() == 0) return;
+  keep({{v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString()}}, {{"custom", problems_text(now)}});
+}
+
+void Agent::hear_door() {
+  for (const v1::Ask& ask : door_->poll()) {
+    if (conversation_.ask(ask)) continue;
+    v1::Answer answer;
+    answer.set_code("ask.not_connected");
+    answer.set_message("The agent is not connected to a gateway; `greengate-agent status` tells why.");
+    door_->answer(ask.nonce(), answer);
+  }
+  carry_out();
 }
 
 void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id,
@@ -471,6 +564,19 @@ void Agent::act(const StateChanged& change) {
   remember(Fact::link_state, change.state);
   remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
   remember(Fact::link_since_ms, std::to_string(to_millis(clock_.wall())));
+}
+
+void Agent::act(const Answered& answered) {
+  if (door_) door_->answer(answered.answer.nonce(), answered.answer);
+}
+
+void Agent::act(const AsksLost&) {
+  if (door_) door_->answer_all("ask.disconnected", "The connection to the gateway was lost before it answered; try again.");
+}
+
+void Agent::act(const Directed& directed) {
+  schedule_.directed(Collection::discovery, std::chrono::seconds(directed.directions.heartbeat_interval_s()));
+  schedule_.directed(Collection::inventory, std::chrono::seconds(directed.directions.inventory_interval_s()));
 }
 
 void Agent::act(const EnrolmentEnded& ended) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 struct sqlite3;
@@ -45,6 +46,13 @@ struct OutboxCount {
   std::int64_t reports = 0;
   std::int64_t bytes = 0;
   std::int64_t oldest_collected_at_ms = 0;
+};
+
+/// A report not yet kept.
+struct Draft {
+  v1::Lane lane;
+  v1::Kind kind;
+  std::string body;
 };
 
 /// A small key-value place beside the reports: what the agent must remember over a restart.
@@ -92,6 +100,12 @@ class Outbox {
   Result<std::uint64_t> put(v1::Lane lane, v1::Kind kind, const std::string& body,
                             std::int64_t collected_at_ms, std::uint32_t ttl_s);
 
+  /// Keeps reports, and notes of whoever made them, all together or not at all; the last sequence given.
+  Result<std::uint64_t> put_together(const std::vector<Draft>& reports, std::int64_t collected_at_ms,
+                                     const std::vector<std::pair<std::string, std::string>>& notes);
+  /// A note of put_together, or empty.
+  std::string note(const std::string& name) { return meta("note " + name); }
+
   /// Reports above `after`, oldest first, at most `count_max` and, from the second on, `bytes_max`.
   /// `skipped` is left to the sender. Those whose time to live is over are settled as expired on
   /// the way.
@@ -128,6 +142,7 @@ class Outbox {
   Result<void> prepare_file();
   Result<void> execute(const char* sql);
   tl::unexpected<Error> disk_error(const char* doing);
+  Result<void> insert(v1::Lane lane, v1::Kind kind, const std::string& body, std::int64_t collected_at_ms, std::uint32_t ttl_s);
   Result<void> make_room();
   Result<void> move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status,
                                const std::string& code, const std::string& message,

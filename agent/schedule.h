@@ -36,6 +36,9 @@ class Schedule {
 
   void welcomed(std::chrono::milliseconds slot, std::chrono::milliseconds heartbeat_interval,
                 std::chrono::milliseconds inventory_interval);
+  /// The site's own wish about a rhythm, held over Welcomes; 0 changes nothing. What the agent's configuration fixes stays. Between
+  /// 15 minutes and 90 days, whatever is wished.
+  void directed(Collection what, std::chrono::milliseconds interval);
   /// Due at once, whatever the interval.
   void wanted(Collection what);
 
@@ -51,6 +54,8 @@ class Schedule {
     SteadyTime next;
     bool ever = false;
     Backoff retry;
+    std::chrono::milliseconds fixed{0};     // by the agent's configuration; 0: not
+    std::chrono::milliseconds directed{0};  // by the site
   };
   Course& course(Collection what) {
     return what == Collection::discovery ? discovery_ : inventory_;

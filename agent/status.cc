@@ -25,6 +25,12 @@ const char* kind_text(v1::Kind kind) {
       return "inventory";
     case v1::KIND_STATE_MESSAGES:
       return "state";
+    case v1::KIND_STATUS:
+      return "status";
+    case v1::KIND_METERING:
+      return "metering";
+    case v1::KIND_IDMIF:
+      return "idmif";
     default:
       return "other";
   }
