@@ -67,6 +67,12 @@ std::string kind_name(std::uint32_t kind) {
     case v1::KIND_DISCOVERY: return "discovery";
     case v1::KIND_HARDWARE_INVENTORY: return "hardware inventory";
     case v1::KIND_STATE_MESSAGES: return "state messages";
+    case v1::KIND_SOFTWARE_INVENTORY: return "software inventory";
+    case v1::KIND_FILE_CHUNK: return "collected file";
+    case v1::KIND_STATUS: return "status";
+    case v1::KIND_METERING: return "metering";
+    case v1::KIND_IDMIF: return "IDMIF file";
+    case v1::KIND_RESYNC: return "resync";
     default: return "kind " + std::to_string(kind);
   }
 }
