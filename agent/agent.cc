@@ -43,20 +43,46 @@ ScheduleConfig schedule_config(const AgentConfig& config) {
   ScheduleConfig made;
   made.heartbeat_interval = config.heartbeat_interval;
   made.inventory_interval = config.inventory_interval;
+  made.software_interval = config.software_inventory_interval;
+  made.files_interval = config.files.interval;
+  made.software = config.software.enabled && !config.software.paths.empty() && !config.file.empty();
+  made.files = !config.files.collect.empty() && !config.file.empty();
   made.seed = random_u64();
   return made;
 }
 
-// How the collecting process learns what [custom] says, and where it leaves what went wrong.
-std::vector<std::pair<std::string, std::string>> custom_inventory_options(const AgentConfig& config) {
-  const CustomInventoryConfig& custom = config.custom;
-  if (custom.folder.empty() || !config.may_run_commands) return {};
-  return {{"--custom-folder", custom.folder},
-          {"--custom-patience-ms", std::to_string(custom.script.patience.count())},
-          {"--custom-together-ms", std::to_string(custom.together.count())},
-          {"--custom-output-bytes", std::to_string(custom.script.output_bytes)},
-          {"--custom-memory-bytes", std::to_string(custom.script.memory_bytes)},
-          {"--custom-problems", config.custom_problems_file()}};
+FileSenderConfig sender_config(const AgentConfig& config) {
+  FileSenderConfig made;
+  made.ledger_file = config.ledger_file();
+  made.chunk_bytes = static_cast<std::size_t>(config.files.chunk_bytes);
+  made.bytes_per_second = static_cast<std::uint64_t>(config.files.bytes_per_second);
+  return made;
+}
+
+// Which report a collection becomes. What the files become, FileSender knows.
+std::pair<v1::Lane, v1::Kind> report_of(Collection what) {
+  switch (what) {
+    case Collection::discovery:
+      return {v1::LANE_DISCOVERY, v1::KIND_DISCOVERY};
+    case Collection::inventory:
+      return {v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY};
+    default:
+      return {v1::LANE_INVENTORY, v1::KIND_SOFTWARE_INVENTORY};
+  }
+}
+
+Fact last_of(Collection what) {
+  switch (what) {
+    case Collection::discovery:
+      return Fact::last_discovery_ms;
+    case Collection::inventory:
+      return Fact::last_inventory_ms;
+    case Collection::software:
+      return Fact::last_software_ms;
+    case Collection::files:
+      break;
+  }
+  return Fact::last_files_ms;
 }
 
 CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable,
@@ -68,11 +94,10 @@ CollectionRunnerConfig runner_config(const AgentConfig& config, const std::strin
                   std::to_string(config.command_patience.count()),
                   "--installed-at-ms",
                   std::to_string(outbox.number(Fact::installed_at_ms))};
+  // The rest of what they need to know, they read where we did.
+  if (!config.file.empty()) made.command.insert(made.command.end(), {"--config", config.file});
   if (!config.may_run_commands) made.command.emplace_back("--no-commands");
-  for (const auto& [option, value] : custom_inventory_options(config)) {
-    made.command.push_back(option);
-    made.command.push_back(value);
-  }
+  made.command.insert(made.command.end(), {"--custom-problems", config.custom_problems_file()});
   made.patience = config.collection_patience;
   return made;
 }
@@ -147,8 +172,10 @@ Agent::Agent(AgentConfig config, std::string executable, StateDirectory director
       names_(machine_names()),
       conversation_(conversation_config(config_, *outbox_, names_), clock),
       schedule_(schedule_config(config_), outbox_->number(Fact::last_discovery_ms),
-                outbox_->number(Fact::last_inventory_ms), clock),
+                outbox_->number(Fact::last_inventory_ms), clock,
+                outbox_->number(Fact::last_software_ms), outbox_->number(Fact::last_files_ms)),
       runner_(runner_config(config_, executable, *outbox_), clock),
+      files_(sender_config(config_), *outbox_, clock),
       link_(link_config(config_, keys)),
       watchers_(config_.watchers, *this, clock),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
@@ -206,6 +233,7 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   }
   conversation_.tick();
   carry_out();
+  if (collecting_) send_files();
   publish_what_waits();
   collect_what_is_due();
   if (collecting_) watchers_.tick();
@@ -220,6 +248,9 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
   if (collecting_) due = std::min(due, watchers_.next_due());
   if (door_) due = std::min(due, door_->next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
+  if (collecting_ && disk_pause_ <= clock_.steady()) due = std::min(due, files_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
   const auto now = clock_.steady();
   // A minute at most: the wait is measured on a clock that stands still while the machine sleeps.
@@ -305,7 +336,7 @@ void Agent::publish_what_waits() {
 void Agent::collect_what_is_due() {
   if (!collecting_ || runner_.running()) return;
   // Discovery first: it is small, and says who the inventory is about.
-  for (const Collection what : {Collection::discovery, Collection::inventory}) {
+  for (const Collection what : all_collections) {
     if (!schedule_.due(what)) continue;
     if (what == Collection::inventory) unlink(config_.custom_problems_file().c_str());
     auto started = runner_.start(what);
@@ -317,16 +348,16 @@ void Agent::collect_what_is_due() {
 }
 
 void Agent::keep_collected(CollectionRunner::Finished finished) {
-  const bool is_inventory = finished.what == Collection::inventory;
-  if (is_inventory) tell_custom_problems();
+  if (finished.what == Collection::inventory) tell_custom_problems();
   if (!finished.body) {
     schedule_.failed(finished.what);
-    log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"),
+    log_.error("collection failed", kv("what", name_of(finished.what)),
                kv("code", finished.body.error().code),
                kv("why", finished.body.error().message));
     return;
   }
-  if (!is_inventory) {
+  if (finished.what == Collection::files) return take_file_plan(*finished.body, finished.took);
+  if (finished.what == Collection::discovery) {
     v1::Discovery discovery;
     if (discovery.ParseFromString(*finished.body) && !discovery.fqdn().empty()) {
       conversation_.set_fqdn(discovery.fqdn());
@@ -334,22 +365,68 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
     }
     converse_from_ = clock_.steady();
   }
-  const auto [lane, kind] = is_inventory
-                                ? std::pair(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY)
-                                : std::pair(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY);
+  const auto [lane, kind] = report_of(finished.what);
   if (!keep(lane, kind, *finished.body)) {
     schedule_.failed(finished.what);
     return;
   }
   schedule_.finished(finished.what);
-  remember(is_inventory ? Fact::last_inventory_ms : Fact::last_discovery_ms,
-           std::to_string(to_millis(clock_.wall())));
-  log_.info("collected", kv("what", is_inventory ? "inventory" : "discovery"),
-            kv("bytes", finished.body->size()), kv("took_ms", finished.took));
-  if (is_inventory) {
+  remember(last_of(finished.what), std::to_string(to_millis(clock_.wall())));
+  log_.info("collected", kv("what", name_of(finished.what)), kv("bytes", finished.body->size()),
+            kv("took_ms", finished.took));
+  if (finished.what == Collection::inventory) {
     keep_state(config_.inventory_topic_type, "greengate:hardware-inventory",
                config_.inventory_state_id, {});
   }
+  rest_at_ = clock_.steady() + rest_after;
+}
+
+// What matches and has changed; sending it is another matter and may take long.
+void Agent::take_file_plan(const std::string& body, milliseconds took) {
+  auto plan = FilePlan::decode(body);
+  if (!plan) {
+    schedule_.failed(Collection::files);
+    log_.error("collection failed", kv("what", name_of(Collection::files)),
+               kv("code", "files.plan"), kv("why", "The collecting process told no plan."));
+    return;
+  }
+  const auto changed = std::count_if(plan->files.begin(), plan->files.end(),
+                                     [](const PlannedFile& file) { return file.changed; });
+  log_.info("collected", kv("what", name_of(Collection::files)), kv("files", plan->files.size()),
+            kv("changed", changed), kv("left", plan->left), kv("unreadable", plan->unreadable),
+            kv("too_large", plan->too_large), kv("took_ms", took));
+  schedule_.finished(Collection::files);
+  plan_asked_ = false;
+  files_.take(std::move(*plan));
+}
+
+void Agent::send_files() {
+  if (clock_.steady() < disk_pause_) return;
+  if (files_.needs_plan() && !plan_asked_) {
+    plan_asked_ = true;
+    schedule_.wanted(Collection::files);
+    // Nothing is collected any more: an empty plan forgets what was half-sent.
+    if (config_.files.collect.empty()) files_.take({});
+  }
+  if (clock_.steady() < files_.next_due()) return;
+  const auto progress = files_.work();
+  if (!progress) {
+    log_.error("report not kept", kv("code", progress.error().code),
+               kv("why", progress.error().message));
+    disk_pause_ = clock_.steady() + disk_patience;
+    return;
+  }
+  if (progress->put) {
+    conversation_.given(*progress->put);
+    look_ = true;
+  }
+  if (!progress->run_over) return;
+  if (progress->again) {
+    schedule_.failed(Collection::files);
+  } else {
+    remember(Fact::last_files_ms, std::to_string(to_millis(clock_.wall())));
+  }
+  log_.info("files sent", kv("files", progress->files), kv("bytes", progress->bytes));
   rest_at_ = clock_.steady() + rest_after;
 }
 
@@ -368,7 +445,9 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
 bool Agent::keep(const std::vector<Finding>& findings, const Notes& notes) {
   std::vector<Draft> drafts;
   for (const Finding& finding : findings) drafts.push_back({finding.lane, finding.kind, finding.body});
-  const auto kept = outbox_->put_together(drafts, to_millis(clock_.wall()), notes);
+  std::vector<OutboxNote> written;
+  for (const auto& [name, value] : notes) written.push_back({name, value});
+  const auto kept = outbox_->put_together(drafts, to_millis(clock_.wall()), written);
   if (!kept) {
     log_.error("report not kept", kv("code", kept.error().code), kv("why", kept.error().message));
     return false;
@@ -484,6 +563,7 @@ void Agent::act(const SendFrame& send) {
 
 void Agent::act(const ReportsStored& reports) {
   look_ = true;
+  files_.outbox_changed();
   rest_at_ = clock_.steady() + rest_after;
   const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
   if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
@@ -507,7 +587,11 @@ void Agent::act(const ReportsSettled& reports) {
     log_.error("receipt not kept", kv("code", kept.error().code),
                kv("why", kept.error().message));
     disk_pause_ = clock_.steady() + disk_patience;
+    return;
   }
+  files_.outbox_changed();
+  if (reports.status == "rejected" || reports.status == "expired")
+    files_.rejected(reports.first, reports.last);
 }
 
 void Agent::act(const RunTask& task) {
@@ -522,6 +606,20 @@ void Agent::act(const SendFullState& wanted) {
   // What waits already answers the wish.
   if (!outbox_->has_waiting(v1::KIND_DISCOVERY)) schedule_.wanted(Collection::discovery);
   if (!outbox_->has_waiting(v1::KIND_HARDWARE_INVENTORY)) schedule_.wanted(Collection::inventory);
+  if (!outbox_->has_waiting(v1::KIND_SOFTWARE_INVENTORY)) schedule_.wanted(Collection::software);
+}
+
+void Agent::act(const Directed& directed) {
+  // Within reason, whatever the site says: neither every second nor never.
+  const auto bounded = [](std::uint32_t interval_s) {
+    if (interval_s == 0) return std::chrono::seconds(0);
+    return std::clamp<std::chrono::seconds>(std::chrono::seconds(interval_s),
+                                            std::chrono::minutes(15), std::chrono::hours(24 * 366));
+  };
+  const v1::Directions& directions = directed.directions;
+  schedule_.directed(bounded(directions.heartbeat_interval_s()),
+                     bounded(directions.inventory_interval_s()),
+                     bounded(directions.software_inventory_interval_s()));
 }
 
 void Agent::act(const Welcomed& welcomed) {
@@ -538,6 +636,7 @@ void Agent::act(const RenewIncarnation&) {
                kv("why", renewed.error().message));
     return;
   }
+  files_.outbox_changed();
   conversation_.renewed(outbox_->incarnation());
   conversation_.given(outbox_->last_sequence());
   log_.warn("outbox was an old copy", kv("new_incarnation", outbox_->incarnation()));
@@ -572,11 +671,6 @@ void Agent::act(const Answered& answered) {
 
 void Agent::act(const AsksLost&) {
   if (door_) door_->answer_all("ask.disconnected", "The connection to the gateway was lost before it answered; try again.");
-}
-
-void Agent::act(const Directed& directed) {
-  schedule_.directed(Collection::discovery, std::chrono::seconds(directed.directions.heartbeat_interval_s()));
-  schedule_.directed(Collection::inventory, std::chrono::seconds(directed.directions.inventory_interval_s()));
 }
 
 void Agent::act(const EnrolmentEnded& ended) {

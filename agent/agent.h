@@ -4,6 +4,7 @@
 #include "agent/config.h"
 #include "agent/conversation.h"
 #include "agent/door.h"
+#include "agent/files/sender.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
 #include "agent/state_directory.h"
@@ -54,6 +55,8 @@ class Agent : private Notebook {
   void hear_link();
   void collect_what_is_due();
   void keep_collected(CollectionRunner::Finished finished);
+  void take_file_plan(const std::string& body, std::chrono::milliseconds took);
+  void send_files();
   bool keep(v1::Lane lane, v1::Kind kind, const std::string& body);
   void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
                   std::vector<std::string> parameters);
@@ -72,12 +75,12 @@ class Agent : private Notebook {
   void act(const ReportsSettled& reports);
   void act(const RunTask& task);
   void act(const SendFullState& wanted);
+  void act(const Directed& directed);
   void act(const Welcomed& welcomed);
   void act(const RenewIncarnation&);
   void act(const StateChanged& change);
   void act(const Answered& answered);
   void act(const AsksLost&);
-  void act(const Directed& directed);
   void act(const EnrolmentEnded& ended);
 
   AgentConfig config_;
@@ -89,6 +92,7 @@ class Agent : private Notebook {
   Conversation conversation_;
   Schedule schedule_;
   CollectionRunner runner_;
+  FileSender files_;
   adapters::DealerLink link_;
   Watchers watchers_;
   std::unique_ptr<Door> door_;  // while run() works, if there can be one
@@ -97,6 +101,7 @@ class Agent : private Notebook {
   bool look_ = true;  // the outbox may have something to publish
   bool conversing_ = false;
   bool collecting_ = true;  // off for `enrol`
+  bool plan_asked_ = false;  // for a file that was half-sent when the agent stopped
   SteadyTime
       converse_from_{};      // the first time, Hello waits a little for the first discovery's names
   SteadyTime disk_pause_{};  // after the outbox failed

@@ -2,6 +2,8 @@
 
 #include "agent/collectors/custom_inventory.h"
 #include "agent/watchers/watchers.h"
+#include "agent/files/settings.h"
+#include "agent/software/settings.h"
 #include "core/log.h"
 
 #include <chrono>
@@ -31,11 +33,16 @@ struct AgentConfig {
       0};  ///< reports.heartbeat_interval; 0: as the gateway says.
   std::chrono::milliseconds inventory_interval{
       0};                        ///< reports.inventory_interval; 0: as the gateway says.
+  std::chrono::milliseconds software_inventory_interval{
+      0};                        ///< reports.software_inventory_interval; 0: as the site says.
   bool may_run_commands = true;  ///< reports.may_run_commands
   std::chrono::milliseconds command_patience{
       10'000};  ///< reports.command_patience: for one command.
   std::chrono::milliseconds collection_patience{
       300'000};  ///< reports.collection_patience: for a whole collection.
+
+  SoftwareSettings software;  ///< software.*
+  FileSettings files;         ///< files.*
 
   std::int64_t outbox_bytes_max = 64 << 20;  ///< outbox.bytes_max
 
@@ -59,8 +66,12 @@ struct AgentConfig {
 
   std::string custom_problems_file() const { return state_directory + "/custom_problems"; }
   std::string door_file() const { return state_directory + "/agent.sock"; }
+  std::string file;  ///< Where all this was read from; empty: from no file.
+
   std::string keys_file() const { return state_directory + "/keys"; }
   std::string outbox_file() const { return state_directory + "/outbox.sqlite"; }
+  std::string software_cache_file() const { return state_directory + "/software.cache"; }
+  std::string ledger_file() const { return state_directory + "/sent-files"; }
 };
 
 struct LoadedConfig {

@@ -68,6 +68,10 @@ struct RunTask {
 struct SendFullState {
   std::string reason;
 };
+/// The site's own rhythms, for the schedule.
+struct Directed {
+  v1::Directions directions;
+};
 /// A Welcome's slots and intervals, for the schedule.
 struct Welcomed {
   std::string agent_id;
@@ -87,17 +91,13 @@ struct Answered {
 };
 /// No Ask still open will be answered.
 struct AsksLost {};
-/// The site's wishes about rhythms, for the schedule.
-struct Directed {
-  v1::Directions directions;
-};
 struct EnrolmentEnded {
   v1::EnrolState state;
   std::string agent_id, code, message;
 };
 using Decision =
     std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask,
-                 SendFullState, Welcomed, RenewIncarnation, StateChanged, Answered, AsksLost, Directed, EnrolmentEnded>;
+                 SendFullState, Directed, Welcomed, RenewIncarnation, StateChanged, Answered, AsksLost, EnrolmentEnded>;
 
 /// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out.
 /// No socket, no disk.

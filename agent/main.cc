@@ -1,14 +1,17 @@
 // greengate-agent: one command a function, main() only says which.
 #include "agent/agent.h"
 #include "agent/ask.h"
+#include "agent/background.h"
 #include "agent/collectors/collectors.h"
 #include "agent/collectors/custom_inventory.h"
 #include "agent/collectors/text.h"
 #include "agent/config.h"
 #include "agent/inventory_view.h"
 #include "agent/memory.h"
+#include "agent/software/view.h"
 #include "agent/state_directory.h"
 #include "agent/status.h"
+#include "agent/trees/pace.h"
 #include "core/log.h"
 
 #include <sys/signalfd.h>
@@ -28,6 +31,8 @@ namespace {
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
 constexpr int exit_config = 78;
+// For a package manager that lists every file it has.
+constexpr std::chrono::milliseconds software_command_patience{60'000};
 
 struct Options {
   std::string config_file = "/etc/greengate/greengate-agent.toml";
@@ -35,6 +40,7 @@ struct Options {
 
   bool json = false;
   bool full = false;
+  bool software = false;
   std::string class_name;
 
   // enrol
@@ -52,9 +58,6 @@ struct Options {
   bool no_commands = false;
   std::int64_t command_patience_ms = 10'000;
   std::int64_t installed_at_ms = 0;
-  CustomInventoryConfig custom;
-  std::string custom_folder;
-  std::int64_t custom_patience_ms = 30'000, custom_together_ms = 120'000;
   std::string custom_problems;
 
   // policy, locate
@@ -145,7 +148,26 @@ int enrol(const Options& options) {
   }
 }
 
+int software_inventory(const Options& options) {
+  const SystemClock clock;
+  AgentConfig config;
+  // Without a file, what an agent with nothing configured would scan.
+  if (std::filesystem::exists(options.config_file)) {
+    auto loaded = config_or_complaints(options);
+    if (!loaded) return exit_config;
+    config = std::move(*loaded);
+  }
+  MachineView view;
+  view.may_run_commands = config.may_run_commands && !options.no_commands;
+  view.command_patience = software_command_patience;
+  const auto found = look_at_software(config, view, clock);
+  if (!found) return complain(found.error());
+  std::cout << (options.json ? software_json(*found) : software_table(*found, options.full));
+  return std::cout.flush() ? 0 : exit_failed;
+}
+
 int inventory(const Options& options) {
+  if (options.software) return software_inventory(options);
   const SystemClock clock;
   MachineView view;
   view.may_run_commands = !options.no_commands;
@@ -177,21 +199,35 @@ int collect(const Options& options) {
   view.may_run_commands = !options.no_commands;
   view.command_patience = std::chrono::milliseconds(options.command_patience_ms);
   std::string body;
-  if (options.what == "discovery") {
+  if (options.what == "software" || options.what == "files") {
+    become_low_priority();
+    const auto config = config_or_complaints(options);
+    if (!config) return exit_config;
+    view.command_patience = software_command_patience;
+    auto collected = options.what == "software" ? collect_software(*config, view, clock)
+                                                : collect_file_plan(*config, view, clock);
+    if (!collected) {
+      const Log log(options.what);
+      log.error("nothing collected", kv("code", collected.error().code),
+                kv("why", collected.error().message));
+      return exit_failed;
+    }
+    body = std::move(*collected);
+  } else if (options.what == "discovery") {
     v1::Discovery discovery = collect_discovery(view, clock);
     discovery.set_agent_version(agent_version());
     discovery.set_installed_at_ms(options.installed_at_ms);
     body = discovery.SerializeAsString();
   } else {
     v1::HardwareInventory inventory = collect_hardware_inventory(view, clock);
-    CustomInventoryConfig custom = options.custom;
-    custom.folder = options.custom_folder;
-    custom.script.patience = std::chrono::milliseconds(options.custom_patience_ms);
-    custom.together = std::chrono::milliseconds(options.custom_together_ms);
-    std::vector<ScriptProblem> problems;
-    collect_custom_inventory(custom, inventory, problems);
-    // Unwritten, the agent tells the site nothing of them; the log has them.
-    if (!options.custom_problems.empty()) std::ofstream(options.custom_problems, std::ios::binary) << problems_text(problems);
+    if (!options.no_commands && !options.custom_problems.empty()) {
+      const auto config = config_or_complaints(options);
+      if (!config) return exit_config;
+      std::vector<ScriptProblem> problems;
+      collect_custom_inventory(config->custom, inventory, problems);
+      // Unwritten, the agent tells the site nothing of them; the log has them.
+      std::ofstream(options.custom_problems, std::ios::binary) << problems_text(problems);
+    }
     body = inventory.SerializeAsString();
   }
   const bool written =
@@ -299,6 +335,8 @@ int main(int argc, char** argv) {
   inventory_command->add_flag("--full", options.full, "Every instance and every property");
   inventory_command->add_option("--class", options.class_name,
                                 "Only this class, such as Win32_BIOS");
+  inventory_command->add_flag("--software", options.software,
+                              "The files of the software inventory instead");
   inventory_command->add_flag("--no-commands", options.no_commands,
                               "Read files only, run no commands");
 
@@ -368,15 +406,10 @@ int main(int argc, char** argv) {
   CLI::App* collect_command = app.add_subcommand("collect", "")->group("");
   collect_command->add_option("what", options.what)
       ->required()
-      ->check(CLI::IsMember({"discovery", "inventory"}));
+      ->check(CLI::IsMember({"discovery", "inventory", "software", "files"}));
   collect_command->add_option("--command-patience-ms", options.command_patience_ms);
   collect_command->add_option("--installed-at-ms", options.installed_at_ms);
   collect_command->add_flag("--no-commands", options.no_commands);
-  collect_command->add_option("--custom-folder", options.custom_folder);
-  collect_command->add_option("--custom-patience-ms", options.custom_patience_ms);
-  collect_command->add_option("--custom-together-ms", options.custom_together_ms);
-  collect_command->add_option("--custom-output-bytes", options.custom.script.output_bytes);
-  collect_command->add_option("--custom-memory-bytes", options.custom.script.memory_bytes);
   collect_command->add_option("--custom-problems", options.custom_problems);
 
   try {

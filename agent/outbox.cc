@@ -42,6 +42,10 @@ const char* name_of(Fact fact) {
       return "last_discovery_ms";
     case Fact::last_inventory_ms:
       return "last_inventory_ms";
+    case Fact::last_software_ms:
+      return "last_software_ms";
+    case Fact::last_files_ms:
+      return "last_files_ms";
     case Fact::started_version:
       return "started_version";
     case Fact::link_state:
@@ -274,10 +278,14 @@ Result<void> Outbox::insert(v1::Lane lane, v1::Kind kind, const std::string& bod
 }
 
 Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
-                                  std::int64_t collected_at_ms, std::uint32_t ttl_s) {
+                                  std::int64_t collected_at_ms, std::uint32_t ttl_s,
+                                  const NoteMaker& together) {
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return pass(begun);
   if (auto kept = insert(lane, kind, body, collected_at_ms, ttl_s); !kept) return pass(kept);
+  if (together) {
+    if (auto kept = keep_note(together(last_sequence())); !kept) return pass(kept);
+  }
   // The new report is inside already, so what it supersedes is known.
   if (auto room = make_room(); !room) return pass(room);
   const std::uint64_t given = last_sequence();
@@ -287,7 +295,7 @@ Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::strin
 
 Result<std::uint64_t> Outbox::put_together(
     const std::vector<Draft>& reports, std::int64_t collected_at_ms,
-    const std::vector<std::pair<std::string, std::string>>& notes) {
+    const std::vector<OutboxNote>& notes) {
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return pass(begun);
   for (const Draft& report : reports) {
@@ -295,8 +303,8 @@ Result<std::uint64_t> Outbox::put_together(
       return pass(kept);
     if (auto room = make_room(); !room) return pass(room);
   }
-  for (const auto& [name, value] : notes) {
-    if (auto kept = set_meta("note " + name, value); !kept) return pass(kept);
+  for (const OutboxNote& note : notes) {
+    if (auto kept = keep_note(note); !kept) return pass(kept);
   }
   const std::uint64_t given = last_sequence();
   if (auto committed = transaction.commit(); !committed) return pass(committed);
@@ -314,6 +322,10 @@ Result<void> Outbox::make_room() {
   } steps[] = {
       {"SELECT sequence, bytes FROM report r WHERE kind = 2 AND EXISTS (SELECT 1 FROM report n "
        "WHERE n.kind = 2 AND n.sequence > "
+       "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
+       "outbox.superseded"},
+      {"SELECT sequence, bytes FROM report r WHERE kind = 4 AND EXISTS (SELECT 1 FROM report n "
+       "WHERE n.kind = 4 AND n.sequence > "
        "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
        "outbox.superseded"},
       {"SELECT sequence, bytes FROM report r WHERE kind = 1 AND EXISTS (SELECT 1 FROM report n "
@@ -544,6 +556,34 @@ Result<void> Outbox::begin_new_incarnation() {
   if (auto committed = transaction.commit(); !committed) return committed;
   sent_at_ms_.clear();
   incarnation_ = fresh;
+  return {};
+}
+
+Fate Outbox::fate(std::uint64_t sequence) {
+  {
+    Statement waiting(db_, "SELECT 1 FROM report WHERE sequence = ?");
+    waiting.bind(signed_of(sequence));
+    // What cannot be read now is not lost for that.
+    if (waiting.step() || waiting.failed()) return Fate::waiting;
+  }
+  Statement past(db_, "SELECT status FROM history WHERE sequence = ? ORDER BY id DESC LIMIT 1");
+  past.bind(signed_of(sequence));
+  if (!past.step()) return past.failed() ? Fate::waiting : Fate::lost;
+  const std::string status = past.bytes(0);
+  if (status == "rejected") return Fate::rejected;
+  return status == "dropped" || status == "expired" ? Fate::lost : Fate::kept;
+}
+
+std::string Outbox::note(const std::string& name) {
+  return meta("note." + name);
+}
+
+Result<void> Outbox::keep_note(const OutboxNote& note) {
+  if (!note.value.empty()) return set_meta("note." + note.name, note.value);
+  Statement forget(db_, "DELETE FROM meta WHERE key = ?");
+  forget.bind("note." + note.name);
+  forget.step();
+  if (forget.failed()) return disk_error("Writing");
   return {};
 }
 

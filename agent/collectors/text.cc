@@ -79,6 +79,27 @@ std::string clean_text(std::string_view raw, std::size_t bytes_max) {
   return clean;
 }
 
+std::string escaped_name(std::string_view raw) {
+  std::string name;
+  name.reserve(raw.size());
+  while (!raw.empty()) {
+    std::uint32_t code = 0;
+    const std::size_t length = decode(raw, code);
+    const std::string_view piece = raw.substr(0, std::max<std::size_t>(length, 1));
+    if (length > 0 && !is_control(code) && code != 0xFFFE && code != 0xFFFF) {
+      name += piece;
+    } else {
+      for (const char c : piece) {
+        char text[8];
+        std::snprintf(text, sizeof text, "\\x%02X", static_cast<unsigned char>(c));
+        name += text;
+      }
+    }
+    raw.remove_prefix(piece.size());
+  }
+  return name;
+}
+
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
   while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
