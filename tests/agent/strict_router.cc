@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "greengate/v1/report.pb.h"
 
+#include <openssl/sha.h>
 #include <zmq.h>
 
 #include <array>
@@ -291,13 +292,27 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
     if (report.lane() == v1::LANE_UNSPECIFIED || report.kind() == v1::KIND_UNSPECIFIED)
       complain("a report has no lane or kind");
     if (report.collected_at_ms() <= 0) complain("a report has no time");
-    v1::Discovery discovery;
-    v1::HardwareInventory inventory;
-    v1::StateMessages states;
-    const bool whole =
-        report.kind() == v1::KIND_DISCOVERY            ? discovery.ParseFromString(report.body())
-        : report.kind() == v1::KIND_HARDWARE_INVENTORY ? inventory.ParseFromString(report.body())
-                                                       : states.ParseFromString(report.body());
+    const auto parses = [&](auto message) { return message.ParseFromString(report.body()); };
+    bool whole = true;
+    switch (report.kind()) {
+      case v1::KIND_DISCOVERY:
+        whole = parses(v1::Discovery());
+        break;
+      case v1::KIND_HARDWARE_INVENTORY:
+        whole = parses(v1::HardwareInventory());
+        break;
+      case v1::KIND_STATE_MESSAGES:
+        whole = parses(v1::StateMessages());
+        break;
+      case v1::KIND_SOFTWARE_INVENTORY:
+        whole = parses(v1::SoftwareInventory()) && report.lane() == v1::LANE_INVENTORY;
+        break;
+      case v1::KIND_FILE_CHUNK:
+        whole = parses(v1::FileChunk()) && report.lane() == v1::LANE_FILES;
+        break;
+      default:
+        whole = parses(v1::StateMessages());
+    }
     if (!whole) complain("a body is not what its kind says");
     if (report.sequence() <= account.last_stored) {
       ++seen_.repeats;
@@ -311,12 +326,44 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
       break;
     } else {
       seen_.stored.push_back(report);
+      if (report.kind() == v1::KIND_FILE_CHUNK) on_chunk(peer.key, report);
       account.last_stored = report.sequence();
     }
     if (receipt.first_sequence() == 0) receipt.set_first_sequence(report.sequence());
     receipt.set_last_sequence(report.sequence());
   }
   if (!options_.withhold_receipts) reply(route, answer);
+}
+
+// Chunks of one transfer follow each other from the first; a new transfer may begin at any time.
+void StrictRouter::on_chunk(const std::string& key, const v1::Report& report) {
+  v1::FileChunk chunk;
+  chunk.ParseFromString(report.body());
+  const bool sensible = chunk.transfer() != 0 && chunk.index() < chunk.count() &&
+                        chunk.sha256().size() == SHA256_DIGEST_LENGTH && !chunk.name().empty() &&
+                        chunk.path().starts_with('/') && chunk.path().ends_with('/');
+  if (!sensible) return complain("a chunk's fields make no sense");
+  Arriving& arriving = accounts_[key].arriving;
+  if (seen_.transfers.insert(chunk.transfer()).second) {
+    arriving = {chunk, 0, ""};
+    arriving.first.clear_data();
+  }
+  if (chunk.transfer() != arriving.first.transfer())
+    return complain("a chunk belongs to a transfer that was given up");
+  if (chunk.index() != arriving.next++) return complain("a chunk is out of its order");
+  arriving.content += chunk.data();
+  v1::FileChunk told = chunk;
+  told.clear_data();
+  told.set_index(arriving.first.index());
+  if (told.SerializeAsString() != arriving.first.SerializeAsString())
+    complain("a chunk tells another file than the first of its transfer");
+  if (chunk.index() + 1 < chunk.count()) return;
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(arriving.content.data()), arriving.content.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  if (arriving.content.size() != chunk.size()) complain("a file has another size than was told");
+  if (digest != chunk.sha256()) complain("a file has another hash than was told");
+  seen_.files[chunk.path() + chunk.name()] = std::move(arriving.content);
 }
 
 }  // namespace greengate::test
