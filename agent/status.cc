@@ -25,6 +25,16 @@ const char* kind_text(v1::Kind kind) {
       return "inventory";
     case v1::KIND_STATE_MESSAGES:
       return "state";
+    case v1::KIND_SOFTWARE_INVENTORY:
+      return "software";
+    case v1::KIND_FILE_CHUNK:
+      return "files";
+    case v1::KIND_STATUS:
+      return "status";
+    case v1::KIND_METERING:
+      return "metering";
+    case v1::KIND_IDMIF:
+      return "idmif";
     default:
       return "other";
   }

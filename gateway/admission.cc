@@ -185,6 +185,8 @@ ReportVerdict Admission::report(Account& account, const v1::Report& report,
   if (report.kind() == v1::KIND_UNSPECIFIED || !v1::Kind_IsValid(report.kind()))
     return reject("report.kind_unknown", "This gateway does not know reports of kind " +
                                              std::to_string(report.kind()) + ".");
+  if (report.kind() == v1::KIND_RESYNC)
+    return reject("report.kind_reserved", "Reports of this kind are the gateway's own; agents do not send them.");
   if (static_cast<std::int64_t>(report.body().size()) > config_.report_bytes_max)
     return reject("report.too_large",
                   "The report has " + std::to_string(report.body().size()) + " bytes; " +

@@ -104,6 +104,8 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
   reader.read("site.send_public_key", mp.send_public_key);
   reader.read("site.send_client_id_signature", mp.send_client_id_signature);
   reader.read("site.client_capabilities", mp.client_capabilities);
+  reader.read("site.encrypt", mp.encrypt);
+  reader.read("site.verify_reply", mp.verify_reply);
   reader.read("site.certificate_common_name", mp.certificate.common_name);
   reader.read("site.certificate_days", mp.certificate.days);
   reader.read("site.certificate_back_dated_days", mp.certificate.back_dated_days);
@@ -129,6 +131,11 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
                {"captured", adapters::InventoryLayout::captured}}, problems);
   read_choice(reader, "site.relay_filetype_form", mp.relay_filetype_form,
               {{"element", adapters::FileTypeForm::element}, {"hookprop", adapters::FileTypeForm::hookprop}}, problems);
+  read_choice(reader, "site.file_attachment_name", mp.file_attachment_name,
+              {{"file_name", adapters::FileAttachmentName::file_name}, {"path", adapters::FileAttachmentName::path}}, problems);
+  read_choice(reader, "site.metering_history", mp.metering_history,
+              {{"empty", adapters::MeteringHistory::empty}, {"attributes", adapters::MeteringHistory::attributes}}, problems);
+  read_int(reader, "site.idmif_action", mp.idmif_action);
   reader.read("site.platform_id", mp.platform_id);
   read_int(reader, "site.state_priority", mp.state_priority);
   reader.read("site.policy_request_type", mp.policy_request_type);

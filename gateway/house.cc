@@ -2,7 +2,9 @@
 
 #include "adapters/bgb/session_pool.h"
 #include "adapters/http/client.h"
+#include "adapters/mp/differing_settings.h"
 #include "core/lifecycle.h"
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/random.h"
 #include "gateway/admin.h"
@@ -46,6 +48,14 @@ v1::Receipt receipt_of(const workers::ReportOutcome& outcome, WallTime now) {
   receipt.set_message(outcome.message);
   receipt.set_at_ms(to_millis(now));
   return receipt;
+}
+
+// What a site needed changed is the first thing to know when its messages are not taken.
+void log_differing_settings(const adapters::MpSettings& settings) {
+  const Log log("site");
+  for (const auto& each : adapters::differing_settings(settings))
+    log.info("protocol setting differs from its default", kv("key", each.key), kv("value", each.value), kv("usual", each.usual),
+             kv("grade", each.grade));
 }
 
 // Tells fan-out and errands who came and went. A device enrolled by token becomes active without an operator: its first
@@ -98,6 +108,7 @@ struct House::Rooms {
 };
 
 Result<void> House::Rooms::build() {
+  if (config.has_role("deliver")) log_differing_settings(config.mp);
   auto opened = store::open_store(config.store, clock, metrics);
   if (!opened) return pass(opened);
   store = std::move(*opened);

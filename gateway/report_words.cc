@@ -29,10 +29,10 @@ constexpr Kind kinds[] = {
     {v1::KIND_HARDWARE_INVENTORY, "hardware inventory", make<v1::HardwareInventory>},
     {v1::KIND_STATE_MESSAGES, "state messages", make<v1::StateMessages>},
     {v1::KIND_SOFTWARE_INVENTORY, "software inventory", make<v1::SoftwareInventory>},
-    {v1::KIND_FILE_CHUNK, "file chunk", make<v1::FileChunk>},
+    {v1::KIND_FILE_CHUNK, "collected file", make<v1::FileChunk>},
     {v1::KIND_STATUS, "status", make<v1::StatusMessage>},
     {v1::KIND_METERING, "metering", make<v1::MeteringData>},
-    {v1::KIND_IDMIF, "idmif", make<v1::IdMif>},
+    {v1::KIND_IDMIF, "IDMIF file", make<v1::IdMif>},
     {v1::KIND_RESYNC, "resync", make<v1::ResyncRequest>},
 };
 

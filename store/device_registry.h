@@ -71,7 +71,7 @@ struct Token {
 /// Threads   Any. find…() and list() answer from memory. Changing calls wait for the sync, except enrol(), which calls `done` on
 ///           the store's writer thread: short, and not back into the store.
 /// Errors    enrol.token_unknown, enrol.token_spent, enrol.token_expired, enrol.token_revoked, enrol.revoked (this key was revoked),
-///           enrol.pending_full, enrol.devices_full (reject); registry.unknown, registry.token_exists, registry.tokens_full (reject); registry.disk (retry);
+///           enrol.pending_full, enrol.devices_full (reject); registry.unknown, registry.token_exists, registry.tokens_full, registry.fact_too_large (reject); registry.disk (retry);
 ///           registry.stopping (halt).
 /// Source    docs/adr/0007-transport-key-and-site-key.md
 class DeviceRegistry {
@@ -98,7 +98,7 @@ class DeviceRegistry {
 
   /// A small durable text of one device, such as the last resync answered; absent when it was never set. Reads the disk.
   virtual Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) = 0;
-  /// Empty forgets it. At most 64 KiB and 64 names a device: registry.fact_too_large (reject). Waits for the sync.
+  /// Empty forgets it. At most 64 KiB and 64 names a device: registry.fact_too_large (reject). The device must be known. Waits for the sync.
   virtual Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) = 0;
 
   virtual Result<void> add_token(const Token& token) = 0;

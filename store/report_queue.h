@@ -95,7 +95,7 @@ enum class Outcome : std::uint8_t { delivered = 1, superseded = 2, expired = 3, 
 struct Settlement {
   ItemId id;
   Outcome outcome = Outcome::delivered;
-  std::string tracking;  ///< Delivered: the message ID the management point was given.
+  std::string tracking = {};  ///< Delivered: the message ID the management point was given.
   std::string code = {}; ///< Why, where the outcome alone does not say: "inventory.unchanged". Shown in the history.
 };
 

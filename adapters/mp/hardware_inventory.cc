@@ -32,7 +32,16 @@ std::string in_quotes(std::string_view name) {
   return out + (name.size() > 60 ? "…\"" : "\"");
 }
 
-std::string_view content_text(InstanceContent content) {
+ReportHeader header_for(InventoryKind kind) {
+  ReportHeader header;
+  header.action = InventoryAction::hardware;
+  header.type = kind == InventoryKind::full ? "Full" : "Delta";
+  return header;
+}
+
+}  // namespace
+
+std::string_view content_name(InstanceContent content) {
   switch (content) {
     case InstanceContent::added:
       return "New";
@@ -44,15 +53,6 @@ std::string_view content_text(InstanceContent content) {
   return "";
 }
 
-ReportHeader header_for(InventoryKind kind) {
-  ReportHeader header;
-  header.action = InventoryAction::hardware;
-  header.type = kind == InventoryKind::full ? "Full" : "Delta";
-  return header;
-}
-
-}  // namespace
-
 HardwareInventoryWriter::HardwareInventoryWriter(const MpSettings& settings,
                                                  const MpIdentity& identity,
                                                  const ReportFacts& facts, InventoryKind kind)
@@ -61,8 +61,7 @@ HardwareInventoryWriter::HardwareInventoryWriter(const MpSettings& settings,
       facts_(facts),
       header_(header_for(kind)),
       to_(64 * 1024, settings.message_bytes_max) {
-  write_report_header(to_, settings_, identity_, facts_, header_);
-  to_.markup("<ReportBody>");
+  full_begins_ = begin_inventory(to_, settings, identity, facts, header_);
 }
 
 Result<void> HardwareInventoryWriter::begin_class(const v1::InventoryClass& shape) {
@@ -125,7 +124,7 @@ Result<void> HardwareInventoryWriter::instance(const v1::InventoryInstance& inst
                 "Class " + shape_->name() + " has no key, so no instance of it can be deleted.");
 
   to_.wide(open_);
-  to_.markup(content_text(content));
+  to_.markup(content_name(content));
   to_.wide(opened_);
   for (std::size_t column = 0; column < static_cast<std::size_t>(instance.values_size()); ++column)
     if (!keys_only || columns_[column].key) value(column, instance);
@@ -178,10 +177,8 @@ Result<OutgoingMessage> HardwareInventoryWriter::finish() {
   if (instances_ == 0)
     return fail(Remedy::reject, "mp.inventory_empty",
                 "The inventory has no instances; a site would delete what it has.");
-  to_.markup("</ReportBody></Report>");
-  return assemble(
-      settings_, identity_, facts_,
-      inventory_draft(settings_, identity_, facts_, header_, "MP_HinvEndpoint", to_.take()));
+  return assemble(settings_, identity_, facts_,
+                  end_inventory(to_, settings_, header_, "MP_HinvEndpoint", full_begins_));
 }
 
 Result<OutgoingMessage> hardware_inventory_message(const MpSettings& settings,

@@ -4,6 +4,7 @@
 #include "adapters/mp/report_header.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace greengate::v1 {
@@ -20,6 +21,8 @@ enum class InventoryKind { full, delta };
 /// What an instance does to the site's row of the same key (mp-protocol 5.6). In a Full all are
 /// added.
 enum class InstanceContent { added, updated, deleted };
+/// "New", "Updated", "Deleted"
+std::string_view content_name(InstanceContent content);
 
 /// Writes one hardware inventory report, class by class; what a Full and a Delta have in common.
 ///
@@ -53,6 +56,7 @@ class HardwareInventoryWriter {
   const ReportFacts& facts_;
   ReportHeader header_;
   XmlWriter to_;
+  std::size_t full_begins_ = 0;  ///< In what is written.
   std::size_t instances_ = 0;
 
   // Of the class begun: everything that repeats for each instance, already in UTF-16.

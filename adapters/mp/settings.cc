@@ -61,6 +61,13 @@ std::vector<ConfigProblem> MpSettings::problems(const std::string& prefix) const
   if (state_priority < -1 || state_priority > 5)
     complain("state_priority",
              " is " + std::to_string(state_priority) + "; it can be 0 to 5, or -1 for none.");
+  if (idmif_action != 11 && idmif_action != 12)
+    complain("idmif_action", " is " + std::to_string(idmif_action) + "; it can be 11 or 12.");
+  if (encrypt)
+    complain("encrypt", " is true; how a management point wants messages encrypted is not public, so it can only be false. "
+                        "Leave \"Use encryption\" off at the site.");
+  if (verify_reply)
+    complain("verify_reply", " is true; how a management point signs its replies is not public, so it can only be false.");
   if (certificate.common_name.empty() || certificate.common_name.size() > 64)
     complain("certificate_common_name", " must have 1 to 64 characters.");
   if (certificate.days < 1 || certificate.days > 3650)

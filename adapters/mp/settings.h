@@ -26,6 +26,18 @@ enum class FileTypeForm {
   hookprop,  ///< <Property Name="FileType"> in the clientauth hook (I).
 };
 
+/// What a collected file's attachment is called (Q7).
+enum class FileAttachmentName {
+  file_name,  ///< "agent.conf" (I)
+  path,       ///< "/etc/contoso/agent.conf" (I)
+};
+
+/// What stands in HistoricalMeterData, whose inner form is not public (Q7).
+enum class MeteringHistory {
+  empty,       ///< Nothing, as in the documented shape: the site learns which programs there are, not how often they ran.
+  attributes,  ///< One element a user, with attributes named after the site's own usage views (I).
+};
+
 /// Hash inside every signature (3.2, Q13). SHA-1 only for sites that still force it.
 enum class SignatureHash { sha256, sha1 };
 
@@ -67,6 +79,9 @@ struct MpSettings {
                                ///< sends none (I, Q8).
   CertificateSettings certificate;
 
+  bool encrypt = false;       ///< Messages encrypted to the management point: not public, so only off (Q1).
+  bool verify_reply = false;  ///< Signed replies: no public client verifies one, so only off (Q14).
+
   // Registration
   std::string agent_identity = "Greengate";  ///< Free (D, M 4.2).
   int agent_type = 0;                        ///< 0 client · 8 client of an ISV proxy (D 4.2).
@@ -85,6 +100,9 @@ struct MpSettings {
   /// PlatformID of a discovery record: text with {kernel}, {os} and {arch}. "`Linux` plus release"
   /// is I (Q9).
   std::string platform_id = "{kernel}";
+  FileAttachmentName file_attachment_name = FileAttachmentName::file_name;  ///< I, Q7
+  MeteringHistory metering_history = MeteringHistory::empty;                ///< I, Q7
+  int idmif_action = 11;  ///< End of the action id: 11 in one document, 12 in another (D, in conflict, 5.1).
   int state_priority = 5;  ///< Machine/Priority of a state report, 0..5; -1 leaves it out (M 5.1).
   std::string policy_request_type = "Always";  ///< M 5.2; D has Full and OnUpdate.
   std::size_t message_bytes_warn = 5u << 20;   ///< Uncompressed; 6.1 (I)

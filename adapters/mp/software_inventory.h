@@ -3,6 +3,9 @@
 #include "adapters/mp/hardware_inventory.h"
 #include "adapters/mp/message.h"
 
+#include <cstddef>
+#include <string>
+
 namespace greengate::v1 {
 class SoftwareFile;
 }  // namespace greengate::v1
@@ -11,10 +14,11 @@ namespace greengate::adapters {
 
 /// Writes one software inventory report: instances of FileSystemFile, named by (Path, Name).
 ///
-/// Promise   Values are escaped; what is not known is left out; a deleted file is written with its keys only.
-/// Limits    MpSettings::message_bytes_max, checked while writing.
+/// Promise   Values are escaped; what is not known is left out; a deleted file is written with its keys only. A control character in
+///           a name, which no XML can hold, is written as \x and two hex digits, so that two files never become one row.
+/// Limits    MpSettings::message_bytes_max, checked while writing; a name 255 bytes, a folder 4096.
 /// Threads   One.
-/// Errors    mp.inventory_empty, mp.message_too_large (reject).
+/// Errors    mp.inventory_file (a name no file can have), mp.inventory_empty, mp.message_too_large (all reject).
 /// Source    mp-protocol 5.7; readings 1.
 class SoftwareInventoryWriter {
  public:
@@ -31,6 +35,8 @@ class SoftwareInventoryWriter {
   const ReportFacts& facts_;
   ReportHeader header_;
   XmlWriter to_;
+  std::string open_;  ///< <Instance … Content=", the same for every file.
+  std::size_t full_begins_ = 0;  ///< In what is written.
   std::size_t instances_ = 0;
 };
 

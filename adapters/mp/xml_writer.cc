@@ -25,7 +25,8 @@ constexpr std::size_t widest_escape_bytes = 12;  ///< "&quot;" in UTF-16, for on
 }  // namespace
 
 void XmlWriter::grow(std::size_t more) {
-  bytes_.resize(std::max(bytes_.size() * 2, size_ + more));
+  // By half, not doubled: while it moves, an inventory lies in memory twice, and what is spare stays there until it is sent.
+  bytes_.resize(std::max(bytes_.size() + bytes_.size() / 2, size_ + more));
 }
 
 std::string XmlWriter::take() {

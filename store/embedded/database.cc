@@ -56,6 +56,18 @@ CREATE TABLE tokens(id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, note TEXT NO
 CREATE TABLE counters(agent TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
   PRIMARY KEY(agent, name)) WITHOUT ROWID;
 )sql",
+    // 2: baselines, facts, and dead letters that go back.
+    R"sql(
+-- place = agent number << 32 | kind: one agent's baselines lie together. The body comes last, so that the rest is read without it.
+CREATE TABLE baselines(place INTEGER PRIMARY KEY, major INTEGER NOT NULL, minor INTEGER NOT NULL, full_at INTEGER NOT NULL,
+  moved_at INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE facts(agent TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(agent, name)) WITHOUT ROWID;
+
+-- Replayed: this report's sequence was judged long ago and proves nothing of its agent's last one.
+ALTER TABLE progress ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
+-- What its message was, if it was pinned.
+ALTER TABLE buried ADD COLUMN note TEXT NOT NULL DEFAULT '';
+)sql",
 };
 
 void configure_library() {
@@ -98,6 +110,11 @@ void Statement::bind_column(int parameter, const Statement& source, int column) 
 
 int Statement::columns() const {
   return sqlite3_column_count(raw_);
+}
+
+std::string Statement::column_name(int column) const {
+  const char* name = sqlite3_column_name(raw_, column);
+  return name ? name : "";
 }
 
 Step Statement::step() {

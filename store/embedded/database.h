@@ -42,6 +42,7 @@ class Statement {
   /// The value of another statement's column; it must not step on before this one's reset().
   void bind_column(int parameter, const Statement& source, int column);
   int columns() const;
+  std::string column_name(int column) const;
 
   Step step();
   /// For statements without rows: step, then reset. False when it failed.

@@ -12,6 +12,8 @@ namespace {
 
 const Log log("store");
 constexpr std::size_t kTextBytesMax = 256;
+constexpr std::size_t kFactBytesMax = 64u << 10;
+constexpr std::int64_t kFactsMax = 64;  // of one device
 
 /// Cut at a character's beginning, so that what is kept stays UTF-8 if it was.
 std::string cut(const std::string& text) {
@@ -82,6 +84,9 @@ Result<void> EmbeddedDeviceRegistry::load(Database& database) {
       {&put_token_, "INSERT OR REPLACE INTO tokens VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"},
       {&drop_token_, "DELETE FROM tokens WHERE id = ?1"},
       {&put_counter_, "INSERT OR REPLACE INTO counters VALUES(?1, ?2, ?3)"},
+      {&put_fact_, "INSERT OR REPLACE INTO facts VALUES(?1, ?2, ?3)"},
+      {&drop_fact_, "DELETE FROM facts WHERE agent = ?1 AND name = ?2"},
+      {&count_facts_, "SELECT count(*) FROM facts WHERE agent = ?1 AND name <> ?2"},
   };
   for (const auto& [statement, sql] : wanted) {
     auto prepared = database.prepare(sql);
@@ -176,6 +181,25 @@ std::uint64_t EmbeddedDeviceRegistry::counter(const AgentId& id, const std::stri
   const std::shared_lock lock(mutex_);
   const auto found = counters_.find({id.raw(), name});
   return found == counters_.end() ? 0 : found->second;
+}
+
+Result<std::optional<std::string>> EmbeddedDeviceRegistry::fact(const AgentId& id,
+                                                                const std::string& name) {
+  auto reader = readers_.borrow();
+  if (!reader) return tl::unexpected(registry_error(reader.error()));
+  Statement& row = (*reader)->fact;
+  const ResetAtEnd reset(row);
+  row.bind_text(1, id.raw());
+  row.bind_text(2, name);
+  switch (row.step()) {
+    case Step::row:
+      return std::optional(row.text(0));
+    case Step::done:
+      return std::optional<std::string>();
+    case Step::failed:
+      break;
+  }
+  return tl::unexpected(registry_error((*reader)->database.error("reading a device's fact")));
 }
 
 std::vector<Token> EmbeddedDeviceRegistry::tokens() const {
@@ -330,6 +354,46 @@ Result<void> EmbeddedDeviceRegistry::set_site_identity(const AgentId& id,
         device->site.state_since = from_millis(to_millis(identity.state_since));
         return write_device(database, *device);
       });
+}
+
+Result<void> EmbeddedDeviceRegistry::set_fact(const AgentId& id, const std::string& name,
+                                              const std::string& value) {
+  if (value.size() > kFactBytesMax || name.size() > kTextBytesMax) {
+    return fail(Remedy::reject, "registry.fact_too_large",
+                "A fact is at most " + std::to_string(kFactBytesMax) + " bytes, its name " +
+                    std::to_string(kTextBytesMax) + ".");
+  }
+  return submit_and_wait([&](Database& database, std::optional<Error>& refused) -> Result<void> {
+    if (!current(id)) {
+      refused = unknown("device " + id.raw());
+      return {};
+    }
+    if (value.empty()) {
+      drop_fact_.bind_text(1, id.raw());
+      drop_fact_.bind_text(2, name);
+      if (!drop_fact_.run()) return tl::unexpected(database.error("forgetting a device's fact"));
+      return {};
+    }
+    {
+      const ResetAtEnd reset(count_facts_);
+      count_facts_.bind_text(1, id.raw());
+      count_facts_.bind_text(2, name);
+      if (count_facts_.step() != Step::row)
+        return tl::unexpected(database.error("counting a device's facts"));
+      if (count_facts_.number(0) >= kFactsMax) {
+        refused = Error{Remedy::reject,
+                        "registry.fact_too_large",
+                        "A device has at most " + std::to_string(kFactsMax) + " facts.",
+                        {}};
+        return {};
+      }
+    }
+    put_fact_.bind_text(1, id.raw());
+    put_fact_.bind_text(2, name);
+    put_fact_.bind_blob(3, value);
+    if (!put_fact_.run()) return tl::unexpected(database.error("writing a device's fact"));
+    return {};
+  });
 }
 
 Result<void> EmbeddedDeviceRegistry::add_token(const Token& token) {

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "store/device_registry.h"
 #include "store/embedded/database.h"
+#include "store/embedded/readers.h"
 #include "store/embedded/writer.h"
 #include "store/report_queue.h"
 
@@ -31,8 +32,8 @@ struct RegistrySettings {
 /// writer's thread.
 class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
  public:
-  EmbeddedDeviceRegistry(RegistrySettings settings, const Clock& clock)
-      : settings_(settings), clock_(clock) {}
+  EmbeddedDeviceRegistry(RegistrySettings settings, Readers& readers, const Clock& clock)
+      : settings_(settings), readers_(readers), clock_(clock) {}
 
   /// Prepares statements on the writer's connection and reads everything. Before attach().
   Result<void> load(Database& database);
@@ -84,11 +85,13 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   Result<void> submit_and_wait(std::function<Result<void>(Database&, std::optional<Error>&)> apply);
 
   const RegistrySettings settings_;
+  Readers& readers_;
   const Clock& clock_;
   Writer* writer_ = nullptr;
 
   // The writer's thread only.
-  Statement put_device_, put_seen_, put_token_, drop_token_, put_counter_;
+  Statement put_device_, put_seen_, put_token_, drop_token_, put_counter_, put_fact_, drop_fact_,
+      count_facts_;
   std::unordered_map<std::string, Device> staged_devices_;     ///< By id.
   std::unordered_map<std::string, std::string> staged_keys_;   ///< Key to id, of new devices.
   std::map<std::string, std::optional<Token>> staged_tokens_;  ///< By id; nothing: dropped.

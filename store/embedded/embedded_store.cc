@@ -1,6 +1,7 @@
 #include "store/embedded/embedded_store.h"
 
 #include "core/log.h"
+#include "store/embedded/baselines.h"
 #include "store/embedded/device_registry.h"
 #include "store/embedded/probe.h"
 #include "store/embedded/readers.h"
@@ -151,13 +152,14 @@ class EmbeddedStore final : public Store {
 
   ReportQueue& reports() override { return *queue_; }
   DeviceRegistry& devices() override { return *registry_; }
-  Baselines& baselines() override { return baselines_; }
+  Baselines& baselines() override { return *baselines_; }
 
  private:
   /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why
   /// it failed.
   Result<void> load() {
     damaged_ = false;
+    baselines_.reset();
     queue_.reset();
     registry_.reset();
     database_.reset();
@@ -181,7 +183,7 @@ class EmbeddedStore final : public Store {
       registry.devices_max = config_.devices_max;
       registry.pending_max = config_.pending_max;
       registry.tokens_max = config_.tokens_max;
-      registry_ = std::make_unique<EmbeddedDeviceRegistry>(registry, clock_);
+      registry_ = std::make_unique<EmbeddedDeviceRegistry>(registry, readers_, clock_);
       ready = registry_->load(*database_);
     }
     if (ready) {
@@ -200,6 +202,7 @@ class EmbeddedStore final : public Store {
       };
       queue_ = std::make_unique<EmbeddedReportQueue>(std::move(queue), *registry_, readers_, clock_,
                                                      probe_);
+      baselines_ = std::make_unique<EmbeddedBaselines>(*queue_, readers_, probe_);
       ready = queue_->load(*database_);
     }
     if (!ready) damaged_ = says_damaged(ready.error());
@@ -209,6 +212,7 @@ class EmbeddedStore final : public Store {
   /// Saves what can be read into a new file, complete and synced, before the two change places: a
   /// crash on the way costs only time.
   Result<void> rebuild() {
+    baselines_.reset();
     queue_.reset();
     registry_.reset();
     database_.reset();
@@ -289,11 +293,6 @@ class EmbeddedStore final : public Store {
     });
   }
 
-  struct NoBaselines final : Baselines {
-    Result<std::optional<Baseline>> find(const AgentId&, std::uint32_t) override { return std::optional<Baseline>(); }
-    Result<std::vector<Baseline>> list(const AgentId&) override { return std::vector<Baseline>(); }
-  };
-  NoBaselines baselines_;
   const EmbeddedOptions options_;
   const std::string directory_, path_, rebuilt_;
   const Clock& clock_;
@@ -306,6 +305,7 @@ class EmbeddedStore final : public Store {
   std::unique_ptr<Database> database_;  ///< Until the writer has it.
   std::unique_ptr<EmbeddedDeviceRegistry> registry_;
   std::unique_ptr<EmbeddedReportQueue> queue_;
+  std::unique_ptr<EmbeddedBaselines> baselines_;
   std::unique_ptr<Writer> writer_;
 };
 

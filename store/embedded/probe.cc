@@ -72,6 +72,9 @@ StoreProbe::StoreProbe(Metrics& metrics)
                                       "Records set aside because their bytes had changed.")),
       damaged_files(metrics.counter("greengate_store_damaged_files_total",
                                     "Store files set aside because they were damaged.")),
+      damaged_baselines(
+          metrics.counter("greengate_store_damaged_baselines_total",
+                          "Baselines found damaged when they were asked for, and so taken for absent.")),
       devices(metrics.gauge("greengate_store_devices", "Devices in the registry, in any state.")),
       metrics_(metrics) {}
 

@@ -25,7 +25,7 @@ struct StoreProbe {
   Counter settled_delivered, settled_superseded, settled_expired, settled_buried;
   Counter leases, leases_expired, postponed;
   Gauge waiting, waiting_bytes, leased, held_devices, buried_now, oldest_age_seconds;
-  Counter damaged_records, damaged_files;
+  Counter damaged_records, damaged_files, damaged_baselines;
 
   Gauge devices;
 

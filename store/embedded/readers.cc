@@ -34,7 +34,7 @@ void Readers::give_back(std::unique_ptr<Reader> reader) {
 Result<std::unique_ptr<Reader>> Readers::open() const {
   auto database = Database::open(path_, Database::Use::reading, options_);
   if (!database) return pass(database);
-  auto reader = std::make_unique<Reader>(Reader{std::move(*database), {}, {}, {}, {}});
+  auto reader = std::make_unique<Reader>(Reader{std::move(*database), {}, {}, {}, {}, {}, {}});
   const std::pair<Statement*, const char*> wanted[] = {
       {&reader->begin, "BEGIN"},
       {&reader->commit, "COMMIT"},
@@ -42,6 +42,9 @@ Result<std::unique_ptr<Reader>> Readers::open() const {
        "SELECT incarnation, sequence, lane, kind, collected_at, kept_at, ttl_s, checksum, body "
        "FROM reports WHERE id = ?1"},
       {&reader->progress, "SELECT attempts, note, code, message FROM progress WHERE id = ?1"},
+      {&reader->baseline,
+       "SELECT major, minor, full_at, moved_at, checksum, body FROM baselines WHERE place = ?1"},
+      {&reader->fact, "SELECT value FROM facts WHERE agent = ?1 AND name = ?2"},
   };
   for (const auto& [statement, sql] : wanted) {
     auto prepared = reader->database.prepare(sql);

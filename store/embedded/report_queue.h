@@ -69,6 +69,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   /// disk. Before attach().
   Result<void> load(Database& database);
   void attach(Writer& writer) { writer_ = &writer; }
+  /// An agent's number in the file; 0 when nothing was ever kept of it. Any thread.
+  std::uint32_t number_of(const AgentId& agent) const;
   /// keep() is refused from here on, and nobody waits in lease() any more.
   void refuse_new();
 
@@ -259,6 +261,7 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   Result<void> write_ending(Database& database, Agent& agent, const Ending& ending, Outcome outcome,
                             std::string_view code, std::string_view message,
                             std::string_view tracking, bool set_aside = false);
+  Result<void> write_baseline(Database& database, const Agent& agent, const BaselineMove& move);
   Result<std::optional<Ending>> read_ending(Database& database, const Waiting& entry);
   void count_settled(Outcome outcome, std::uint64_t reports, std::uint64_t bytes);  // with mutex_
   Result<void> submit_and_wait(std::unique_ptr<LeaseChange> change);
@@ -277,7 +280,8 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   // The writer's thread only.
   Statement insert_report_, delete_report_, insert_history_, trim_history_, insert_agent_,
       update_agent_, delete_progress_, postpone_, pin_, bury_facts_, bury_body_, move_damaged_,
-      read_facts_, raise_ceiling_, oldest_buried_, delete_buried_, delete_buried_body_;
+      read_facts_, raise_ceiling_, oldest_buried_, delete_buried_, delete_buried_body_,
+      put_baseline_, drop_baseline_;
   std::vector<Staged> staged_;
   struct Added {
     Agent* agent;

@@ -33,8 +33,8 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
        "pinned = ?2, note = ?3"},
       {&bury_facts_,
        "INSERT INTO buried SELECT id, agent, incarnation, sequence, lane, kind, length(body), "
-       "collected_at, kept_at, ?2, ?3, ?4, "
-       "?5, checksum FROM reports WHERE id = ?1"},
+       "collected_at, kept_at, ?2, ?3, ?4, ?5, checksum, coalesce((SELECT note FROM progress "
+       "WHERE progress.id = reports.id), '') FROM reports WHERE id = ?1"},
       {&bury_body_, "INSERT INTO buried_bodies SELECT id, body FROM reports WHERE id = ?1"},
       {&move_damaged_,
        "INSERT INTO damaged SELECT id, agent, incarnation, sequence, lane, kind, collected_at, "
@@ -49,6 +49,8 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
       {&oldest_buried_, "SELECT id, bytes FROM buried ORDER BY id LIMIT ?1"},
       {&delete_buried_, "DELETE FROM buried WHERE id = ?1"},
       {&delete_buried_body_, "DELETE FROM buried_bodies WHERE id = ?1"},
+      {&put_baseline_, "INSERT OR REPLACE INTO baselines VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
+      {&drop_baseline_, "DELETE FROM baselines WHERE place = ?1"},
   };
   for (const auto& [statement, sql] : wanted) {
     auto prepared = database.prepare(sql);

@@ -12,6 +12,12 @@ EmbeddedReportQueue::Agent* EmbeddedReportQueue::find_agent(const AgentId& id) c
   return found == agents_by_id_.end() ? nullptr : found->second;
 }
 
+std::uint32_t EmbeddedReportQueue::number_of(const AgentId& agent) const {
+  std::lock_guard lock(mutex_);
+  const Agent* found = find_agent(agent);
+  return found ? found->no : 0;
+}
+
 EmbeddedReportQueue::Agent& EmbeddedReportQueue::agent_of(const AgentId& id) {
   if (Agent* known = find_agent(id)) return *known;
   Agent& agent = agents_.emplace_back();

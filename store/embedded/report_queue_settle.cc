@@ -1,8 +1,10 @@
-// What a worker does with the reports of its lease (settle, bury, postpone, pin), and how a report
-// leaves the disk, whoever ends it.
+// What a worker does with the reports of its lease (settle, bury, postpone, pin), how a device's baselines move with that, and how
+// a report leaves the disk, whoever ends it.
 
 #include "store/embedded/report_queue.h"
 
+#include "core/log.h"
+#include "store/embedded/baselines.h"
 #include "store/embedded/report_queue_errors.h"
 
 #include <algorithm>
@@ -10,6 +12,8 @@
 namespace greengate::store {
 
 namespace {
+
+const Log log("store");
 
 Error lease_lost() {
   return Error{Remedy::reject,
@@ -151,11 +155,18 @@ class EmbeddedReportQueue::LeaseChange : public Change {
 class EmbeddedReportQueue::SettleChange final : public LeaseChange {
  public:
   SettleChange(EmbeddedReportQueue& queue, LeaseId lease, std::vector<std::uint64_t> ids,
-               std::vector<Settlement> settlements, std::string code, std::string message)
+               std::vector<Settlement> settlements, std::vector<BaselineMove> baselines,
+               std::string message)
       : LeaseChange(queue, lease, std::move(ids)),
         settlements_(std::move(settlements)),
-        code_(std::move(code)),
+        baselines_(std::move(baselines)),
         message_(std::move(message)) {}
+
+  std::size_t bytes() const override {
+    std::size_t bytes = 0;
+    for (const BaselineMove& move : baselines_) bytes += move.body.size();
+    return bytes;
+  }
 
  private:
   Result<void> write(Database& database) override {
@@ -165,24 +176,27 @@ class EmbeddedReportQueue::SettleChange final : public LeaseChange {
                           held.entry.lane,         held.kind,          held.entry.bytes,
                           held.collected_at,       held.entry.kept_at, held.attempts,
                           held.entry.progress != 0};
-      const bool buried = settlements_[i].outcome == Outcome::buried;
-      auto written = queue_.write_ending(
-          database, *agent_, ending, settlements_[i].outcome, buried ? code_ : std::string_view(),
-          buried ? message_ : std::string_view(), settlements_[i].tracking);
+      auto written = queue_.write_ending(database, *agent_, ending, settlements_[i].outcome,
+                                         settlements_[i].code, message_, settlements_[i].tracking);
       if (!written) return written;
+    }
+    for (const BaselineMove& move : baselines_) {
+      if (auto written = queue_.write_baseline(database, *agent_, move); !written) return written;
     }
     return {};
   }
   void publish(Lease& lease, SteadyTime) override {
     for (std::size_t i = 0; i < held_.size(); ++i) {
       queue_.count_settled(settlements_[i].outcome, 1, held_[i].entry.bytes);
-      if (settlements_[i].outcome == Outcome::buried) queue_.probe_.buried(code_, 1);
+      if (settlements_[i].outcome == Outcome::buried)
+        queue_.probe_.buried(settlements_[i].code, 1);
     }
     take_out(lease);
   }
 
   const std::vector<Settlement> settlements_;
-  const std::string code_, message_;
+  const std::vector<BaselineMove> baselines_;
+  const std::string message_;
 };
 
 class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
@@ -287,20 +301,21 @@ Result<void> EmbeddedReportQueue::pin(LeaseId lease, const std::vector<Pin>& pin
 
 Result<void> EmbeddedReportQueue::settle(LeaseId lease,
                                          const std::vector<Settlement>& settlements,
-                                         const std::vector<BaselineMove>&) {
+                                         const std::vector<BaselineMove>& baselines) {
   std::vector<std::uint64_t> ids;
   ids.reserve(settlements.size());
   for (const Settlement& settlement : settlements) ids.push_back(settlement.id.raw());
   return submit_and_wait(std::make_unique<SettleChange>(*this, lease, std::move(ids), settlements,
-                                                        std::string(), std::string()));
+                                                        baselines, std::string()));
 }
 
 Result<void> EmbeddedReportQueue::bury(LeaseId lease, const std::vector<ItemId>& reports,
                                        const Error& reason) {
   std::vector<Settlement> settlements;
-  for (const ItemId& id : reports) settlements.push_back({id, Outcome::buried, {}, {}});
-  return submit_and_wait(std::make_unique<SettleChange>(
-      *this, lease, raw_ids(reports), std::move(settlements), reason.code, reason.message));
+  for (const ItemId& id : reports) settlements.push_back({id, Outcome::buried, {}, reason.code});
+  return submit_and_wait(std::make_unique<SettleChange>(*this, lease, raw_ids(reports),
+                                                        std::move(settlements),
+                                                        std::vector<BaselineMove>(), reason.message));
 }
 
 Result<void> EmbeddedReportQueue::postpone(LeaseId lease, const std::vector<ItemId>& reports,
@@ -351,6 +366,32 @@ Result<void> EmbeddedReportQueue::write_ending(Database& database, Agent& agent,
   insert_history_.bind_text(14, message);
   insert_history_.bind_text(15, tracking);
   if (!insert_history_.run()) return tl::unexpected(database.error("writing a report's history"));
+  return {};
+}
+
+Result<void> EmbeddedReportQueue::write_baseline(Database& database, const Agent& agent,
+                                                 const BaselineMove& move) {
+  const std::uint64_t place = baseline_place(agent.no, move.kind);
+  const bool too_large = move.body.size() > kBodyBytesMax;
+  if (too_large)
+    log.warn("baseline too large", kv("agent", agent.id.raw()), kv("kind", move.kind),
+             kv("bytes", move.body.size()));
+  if (move.body.empty() || too_large) {
+    drop_baseline_.bind_unsigned(1, place);
+    if (!drop_baseline_.run()) return tl::unexpected(database.error("forgetting a baseline"));
+    return {};
+  }
+  const std::int64_t full_at = to_millis(move.full_at);
+  const std::int64_t moved_at = to_millis(clock_.wall());
+  put_baseline_.bind_unsigned(1, place);
+  put_baseline_.bind_unsigned(2, move.major);
+  put_baseline_.bind_unsigned(3, move.minor);
+  put_baseline_.bind(4, full_at);
+  put_baseline_.bind(5, moved_at);
+  put_baseline_.bind(6, baseline_checksum(agent.id, move.kind, move.major, move.minor, full_at,
+                                          moved_at, move.body));
+  put_baseline_.bind_blob(7, move.body);
+  if (!put_baseline_.run()) return tl::unexpected(database.error("writing a baseline"));
   return {};
 }
 

@@ -12,21 +12,31 @@ const Log log("store");
 
 /// In the order of their worth: identities first.
 constexpr const char* kTables[][2] = {
-    {"devices", "id"},       {"tokens", "id"},  {"counters", "agent, name"}, {"meta", "key"},
-    {"agents", "no"},        {"reports", "id"}, {"progress", "id"},          {"buried", "id"},
-    {"buried_bodies", "id"}, {"damaged", "id"}, {"history", "place"},
+    {"devices", "id"},       {"tokens", "id"},      {"counters", "agent, name"}, {"meta", "key"},
+    {"agents", "no"},        {"reports", "id"},     {"progress", "id"},          {"buried", "id"},
+    {"buried_bodies", "id"}, {"facts", "agent, name"}, {"baselines", "place"},   {"damaged", "id"},
+    {"history", "place"},
 };
+
+/// A file of an older schema has fewer tables, which is no damage.
+bool is_there(Database& source, const std::string& table) {
+  const std::string count = "SELECT count(*) FROM sqlite_schema WHERE name = '" + table + "'";
+  const auto found = source.number(count.c_str());
+  return !found || *found > 0;
+}
 
 /// Copies rows until the end or the damage. True when it reached the end.
 bool copy(Database& source, Database& target, const std::string& table, const std::string& order,
           std::uint64_t& rows) {
   auto from = source.prepare("SELECT * FROM " + table + " ORDER BY " + order);
   if (!from) return false;
-  std::string parameters;
+  // By name: a file of an older schema lacks columns, which then have their defaults.
+  std::string names, parameters;
   for (int column = 0; column < from->columns(); ++column) {
+    names += (column ? ", " : "") + from->column_name(column);
     parameters += (column ? ", ?" : "?") + std::to_string(column + 1);
   }
-  auto into = target.prepare("INSERT OR IGNORE INTO " + table + " VALUES(" + parameters + ")");
+  auto into = target.prepare("INSERT OR IGNORE INTO " + table + "(" + names + ") VALUES(" + parameters + ")");
   if (!into) return false;
   Step step;
   while ((step = from->step()) == Step::row) {
@@ -51,6 +61,7 @@ Result<Salvaged> salvage_rows(const std::string& damaged_path, Database& target,
     return saved;
   }
   for (const auto& [table, key] : kTables) {
+    if (!is_there(*source, table)) continue;
     if (auto began = target.execute("BEGIN IMMEDIATE"); !began) return pass(began);
     const bool whole = copy(*source, target, table, key, saved.rows);
     if (!whole) {

@@ -1,6 +1,5 @@
 // The contract's new calls before they are built; goes away with them.
 #include "store/embedded/report_queue.h"
-#include "store/embedded/device_registry.h"
 
 namespace greengate::store {
 namespace {
@@ -12,6 +11,4 @@ Result<std::vector<DeadLetter>> EmbeddedReportQueue::dead_letters(const DeadLett
 Result<LeasedReport> EmbeddedReportQueue::dead_letter(ItemId) { return unbuilt(); }
 Result<std::uint32_t> EmbeddedReportQueue::replay(const std::vector<ItemId>&) { return unbuilt(); }
 Result<std::uint32_t> EmbeddedReportQueue::discard(const std::vector<ItemId>&) { return unbuilt(); }
-Result<std::optional<std::string>> EmbeddedDeviceRegistry::fact(const AgentId&, const std::string&) { return unbuilt(); }
-Result<void> EmbeddedDeviceRegistry::set_fact(const AgentId&, const std::string&, const std::string&) { return unbuilt(); }
 }  // namespace greengate::store

@@ -196,6 +196,42 @@ TEST_P(DeviceRegistry, SaysWhenItDoesNotKnowADeviceOrToken) {
   EXPECT_EQ(registry().counter(AgentId("nobody"), "serial"), 0u);
 }
 
+TEST_P(DeviceRegistry, KeepsADevicesFactsOverARestartUntilTheyAreForgotten) {
+  const auto device = enrol("k1"), other = enrol("k2");
+  EXPECT_EQ(registry().fact(device->id, "resync.hardware").value(), std::nullopt);
+  const std::string value("\0cookie\xff", 8);
+  ASSERT_TRUE(registry().set_fact(device->id, "resync.hardware", "an older one"));
+  ASSERT_TRUE(registry().set_fact(device->id, "resync.hardware", value));
+  ASSERT_TRUE(registry().set_fact(device->id, "policy.cookie", "c"));
+  EXPECT_EQ(registry().fact(device->id, "resync.hardware").value(), value);
+  EXPECT_EQ(registry().fact(other->id, "resync.hardware").value(), std::nullopt);
+  reopen();
+  EXPECT_EQ(registry().fact(device->id, "resync.hardware").value(), value);
+  ASSERT_TRUE(registry().set_fact(device->id, "resync.hardware", ""));
+  EXPECT_EQ(registry().fact(device->id, "resync.hardware").value(), std::nullopt);
+  EXPECT_EQ(registry().fact(device->id, "policy.cookie").value(), "c");
+}
+
+TEST_P(DeviceRegistry, BoundsADevicesFacts) {
+  const auto device = enrol("k1"), other = enrol("k2");
+  const auto refused = [](const Result<void>& result, const char* code) {
+    ASSERT_FALSE(result);
+    EXPECT_STREQ(result.error().code, code);
+    EXPECT_EQ(result.error().remedy, Remedy::reject);
+  };
+  refused(registry().set_fact(AgentId("nobody"), "name", "value"), "registry.unknown");
+  refused(registry().set_fact(device->id, std::string(257, 'n'), "value"), "registry.fact_too_large");
+  refused(registry().set_fact(device->id, "name", std::string((64 << 10) + 1, 'x')), "registry.fact_too_large");
+  EXPECT_EQ(registry().fact(device->id, "name").value(), std::nullopt);
+  for (int i = 0; i < 64; ++i)
+    ASSERT_TRUE(registry().set_fact(device->id, "name" + std::to_string(i), std::string(64 << 10, 'x')));
+  refused(registry().set_fact(device->id, "one more", "value"), "registry.fact_too_large");
+  ASSERT_TRUE(registry().set_fact(device->id, "name0", "changed")) << "a name there already needs no room";
+  ASSERT_TRUE(registry().set_fact(other->id, "name", "value")) << "each device has its own bound";
+  ASSERT_TRUE(registry().set_fact(device->id, "name1", ""));
+  ASSERT_TRUE(registry().set_fact(device->id, "one more", "value"));
+}
+
 TEST_P(DeviceRegistry, CutsLongTextsAtACharacter) {
   const auto device = enrol("key", "", std::string(255, 'x') + "\xc3\xa4 and more");
   EXPECT_EQ(device->host_name, std::string(255, 'x'));

@@ -1,5 +1,6 @@
 // What only the embedded store promises: how it meets bad disks, damaged files and sudden death.
 #include "store/embedded/embedded_store.h"
+#include "store/embedded/salvage.h"
 #include "core/log.h"
 #include "tests/store/fault_vfs.h"
 #include "tests/store/store_fixture.h"
@@ -24,6 +25,10 @@ using store::Kept;
 using store::Outcome;
 using Outcomes = std::vector<Kept>;
 using Sequences = std::vector<std::uint64_t>;
+
+constexpr const char* kToFirstSchema =
+    "DROP TABLE baselines; DROP TABLE facts; ALTER TABLE progress DROP COLUMN replayed; ALTER TABLE buried DROP COLUMN note;"
+    "PRAGMA user_version = 1";
 
 class EmbeddedStore : public StoreTest {
  protected:
@@ -138,6 +143,19 @@ TEST_F(FailingDisk, ASettlementThatFailsLeavesTheReportsLeased) {
   EXPECT_GE(metric("greengate_store_commits_total{outcome=\"failed\"}"), 1.0);
 }
 
+TEST_F(FailingDisk, ASettlementThatFailsMovesNoBaseline) {
+  open();
+  keep_sequences("a", 1, 2);
+  const auto batch = lease();
+  ASSERT_TRUE(queue().settle(batch->lease, {{batch->reports[0].id}}, {{1, 1, 0, clock_.wall(), "first"}}));
+  disk().sync_fails = true;
+  ASSERT_FALSE(queue().settle(batch->lease, {{batch->reports[1].id}}, {{1, 1, 1, clock_.wall(), "second"}}));
+  disk().heal();
+  EXPECT_EQ(baselines().find(AgentId("a"), 1).value()->body, "first");
+  ASSERT_TRUE(queue().settle(batch->lease, {{batch->reports[1].id}}, {{1, 1, 1, clock_.wall(), "second"}}));
+  EXPECT_EQ(baselines().find(AgentId("a"), 1).value()->body, "second");
+}
+
 TEST_F(FailingDisk, APinThatFailsMovesNoCounter) {
   open();
   keep_sequences("a", 1, 1);
@@ -209,6 +227,45 @@ TEST_F(EmbeddedStore, SetsADamagedRecordAsideAndGoesOn) {
   EXPECT_EQ(kept({report("a", 2), report("a", 4)}), (Outcomes{Kept::duplicate, Kept::stored}));
 }
 
+TEST_F(EmbeddedStore, TakesADamagedBaselineForAbsentUntilItIsWrittenAnew) {
+  open();
+  keep_sequences("a", 1, 3);
+  auto batch = lease(1);
+  const std::vector<store::BaselineMove> moves{{1, 1, 0, clock_.wall(), "hardware"}, {2, 7, 3, clock_.wall(), "software"}};
+  ASSERT_TRUE(queue().settle(batch->lease, all(*batch), moves));
+  for (const char* damage : {"UPDATE baselines SET body = x'00' WHERE major = 1", "UPDATE baselines SET minor = minor + 1 WHERE minor = 0",
+                             "UPDATE baselines SET place = place + 2 WHERE major = 1"}) {
+    close();
+    sql(damage);
+    open();
+    for (const std::uint32_t kind : {1u, 3u}) EXPECT_EQ(baselines().find(AgentId("a"), kind).value(), std::nullopt) << damage;
+    EXPECT_TRUE(baselines().find(AgentId("a"), 2).value()) << "the others are whole";
+    batch = lease(1);
+    ASSERT_TRUE(batch);
+    ASSERT_TRUE(queue().settle(batch->lease, {}, {moves[0]}));
+    EXPECT_EQ(baselines().find(AgentId("a"), 1).value()->body, "hardware");
+  }
+  EXPECT_EQ(metric("greengate_store_damaged_baselines_total"), 3.0);
+}
+
+TEST_F(EmbeddedStore, BringsAFileOfTheFirstSchemaUpToDate) {
+  open();
+  keep_sequences("a", 1, 3);
+  auto batch = lease(2);
+  ASSERT_TRUE(queue().pin(batch->lease, {{{batch->reports[0].id}, "message 1"}}, {{"serial", 4}}));
+  ASSERT_TRUE(queue().bury(batch->lease, {batch->reports[1].id}, {Remedy::reject, "mp.refused", "Refused.", {}}));
+  close();
+  sql(kToFirstSchema);
+  open();
+  batch = lease(2);
+  EXPECT_EQ(sequences(batch), Sequences{1});
+  EXPECT_EQ(batch->reports[0].note, "message 1");
+  EXPECT_EQ(queue().stats().buried, 1u);
+  ASSERT_TRUE(queue().settle(batch->lease, all(*batch), {{1, 1, 0, clock_.wall(), "hardware"}}));
+  EXPECT_TRUE(baselines().find(AgentId("a"), 1).value());
+  EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 4u);
+}
+
 TEST_F(EmbeddedStore, SetsAFileAsideThatIsNoDatabaseAndStarts) {
   for (const std::size_t bytes : {100u, 50'000u}) {
     std::ofstream(path(), std::ios::binary) << std::string(bytes, 'x');
@@ -232,6 +289,11 @@ TEST_F(EmbeddedStore, SavesWhatItCanFromADamagedFile) {
     enrolled.set_value();
   });
   enrolled.get_future().wait();
+  const AgentId device = registry().list()[0].id;
+  ASSERT_TRUE(registry().set_fact(device, "name", "value"));
+  keep_sequences("settled", 1, 1);
+  const auto batch = lease();
+  ASSERT_TRUE(queue().settle(batch->lease, all(*batch), {{1, 1, 0, clock_.wall(), "baseline"}}));
   for (int i = 0; i < 40; ++i)
     keep({report("a" + std::to_string(i), 1, std::string(100'000, 'x'))}).value();
   for (int i = 0; i < 400; ++i)
@@ -248,7 +310,28 @@ TEST_F(EmbeddedStore, SavesWhatItCanFromADamagedFile) {
   EXPECT_EQ(registry().size(), 1u);
   EXPECT_GT(queue().stats().waiting, 400u);
   EXPECT_LT(queue().stats().waiting, 440u);
+  EXPECT_EQ(registry().fact(device, "name").value(), "value");
+  ASSERT_TRUE(baselines().find(AgentId("settled"), 1).value());
+  EXPECT_EQ(baselines().find(AgentId("settled"), 1).value()->body, "baseline");
   EXPECT_TRUE(lease());
+}
+
+TEST_F(EmbeddedStore, SavesAFileOfTheFirstSchemaWhole) {
+  open();
+  keep_sequences("a", 1, 2);
+  auto batch = lease();
+  ASSERT_TRUE(queue().pin(batch->lease, {{{batch->reports[0].id}, "message 1"}}, {}));
+  ASSERT_TRUE(queue().bury(batch->lease, {batch->reports[1].id}, {Remedy::reject, "mp.refused", "Refused.", {}}));
+  close();
+  sql(kToFirstSchema);
+  auto source = store::Database::open(path(), store::Database::Use::writing, {});
+  auto target = store::Database::open(path() + ".other", store::Database::Use::writing, {});
+  ASSERT_TRUE(source && target && store::prepare_schema(*target));
+  const auto saved = store::salvage_rows(path(), *target, {});
+  ASSERT_TRUE(saved);
+  EXPECT_EQ(saved->tables_cut_short, 0u);
+  for (const char* table : {"reports", "progress", "buried", "buried_bodies"})
+    EXPECT_EQ(target->number(("SELECT count(*) FROM " + std::string(table)).c_str()).value(), 1) << table;
 }
 
 TEST_F(EmbeddedStore, FinishesARebuildingThatWasCutOffBetweenTheTwoRenames) {

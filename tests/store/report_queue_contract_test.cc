@@ -324,7 +324,7 @@ TEST_P(ReportQueue, ShowsAReportsLifeNewestFirst) {
   keep_sequences("a", 1, 5);
   const auto batch = lease(3);
   ASSERT_TRUE(queue().settle(batch->lease, {{batch->reports[0].id, Outcome::delivered, "message 9"},
-                                            {batch->reports[1].id, Outcome::superseded, ""}}));
+                                            {batch->reports[1].id, Outcome::superseded, "", "inventory.unchanged"}}));
   ASSERT_TRUE(queue().bury(batch->lease, {batch->reports[2].id},
                            {Remedy::reject, "mp.refused", "Refused by the site.", {}}));
   auto traces = queue().trace(AgentId("a"), 10);
@@ -337,6 +337,8 @@ TEST_P(ReportQueue, ShowsAReportsLifeNewestFirst) {
   EXPECT_EQ((*traces)[2].code, "mp.refused");
   EXPECT_EQ((*traces)[2].message, "Refused by the site.");
   EXPECT_EQ((*traces)[3].outcome, Outcome::superseded);
+  EXPECT_EQ((*traces)[3].code, "inventory.unchanged");
+  EXPECT_EQ((*traces)[4].code, "");
   EXPECT_EQ((*traces)[4].outcome, Outcome::delivered);
   EXPECT_EQ((*traces)[4].tracking, "message 9");
   EXPECT_EQ((*traces)[4].bytes, 3u);

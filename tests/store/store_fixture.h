@@ -71,6 +71,7 @@ class StoreTest : public testing::Test {
   }
   store::ReportQueue& queue() { return store_->reports(); }
   store::DeviceRegistry& registry() { return store_->devices(); }
+  store::Baselines& baselines() { return store_->baselines(); }
 
   static store::NewReport report(const std::string& agent, std::uint64_t sequence,
                                  std::string body = "body") {
