@@ -214,6 +214,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   config.agents.read(reader);
   read_site(reader, config.site, config.mp, problems);
   read_delivery(reader, config.delivery, config.courier);
+  reader.read("delivery.replay_per_second", config.replay_per_second);
   read_registration(reader, config.registration);
   read_notifications(reader, config.bgb, config.notifications);
 }
@@ -234,6 +235,10 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.mp.problems("site"));
     reader.add(config.delivery.problems());
     reader.add(config.courier.problems());
+    if (config.replay_per_second < 1 || config.replay_per_second > 10'000) {
+      reader.add({{"delivery.replay_per_second", "delivery.replay_per_second is " + std::to_string(config.replay_per_second) +
+                                                     "; it can be 1 to 10000 (10 if left out)."}});
+    }
     reader.add(config.registration.problems());
     if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
       reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +

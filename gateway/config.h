@@ -50,6 +50,7 @@ struct Config {
   adapters::MpSettings mp;
   workers::PoolConfig delivery;
   workers::CourierConfig courier;
+  std::uint32_t replay_per_second = 10;  ///< Dead letters put back, unless an order says otherwise.
   workers::SiteErrandsConfig registration;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;

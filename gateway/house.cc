@@ -13,12 +13,15 @@
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
+#include "gateway/replayer.h"
+#include "gateway/slots.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
 #include "workers/key_pool.h"
 #include "workers/pool.h"
+#include "workers/preview.h"
 #include "workers/site_errands.h"
 #include "workers/translator.h"
 
@@ -97,6 +100,9 @@ struct House::Rooms {
   std::unique_ptr<adapters::SessionPool> sessions;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<workers::Preview> preview;
+  std::unique_ptr<Replayer> replayer;
+  std::unique_ptr<Ticker> replay_ticker;
   std::unique_ptr<Admin> admin;
   std::unique_ptr<Doors> doors;
   std::unique_ptr<Lifecycle> lifecycle;
@@ -159,13 +165,16 @@ Result<void> House::Rooms::build() {
       *fan_out);
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands);
+  preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator);
+  replayer = std::make_unique<Replayer>(reports, config.replay_per_second, clock, metrics);
+  replay_ticker = std::make_unique<Ticker>(milliseconds(100), [this] { replayer->tick(); });
   admin = std::make_unique<Admin>(devices, reports, clock, facts());
   doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics);
   connect();
 
   // Downstream first: what the others pour into comes before them.
   std::vector<Component*> order{store.get(), &net};
-  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), pool.get()});
+  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), pool.get(), replay_ticker.get()});
   order.insert(order.end(), {sessions.get(), sweeper.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
@@ -201,6 +210,14 @@ Admin::House House::Rooms::facts() {
   facts.state_changed = [this](const AgentId& agent, store::DeviceState state) { state_changed(agent, state); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
+  if (config.has_role("deliver")) facts.replayer = replayer.get();
+  facts.message_of = [this](const store::LeasedReport& report) { return preview->xml_of(report); };
+  facts.details.emplace_back("slots", [this](const AgentId& agent) {
+    const auto connected = ingest->presence().find(agent);
+    boost::json::object slots{{"next_report_slot_in_ms", Slots(slots_of(config.agents)).report(agent, clock.wall()).count()}};
+    if (connected) slots["connected_at_ms"] = to_millis(connected->since);
+    return boost::json::value(std::move(slots));
+  });
   return facts;
 }
 
