@@ -174,7 +174,8 @@ struct QueueStats {
 ///           is set aside and counted.
 /// Order     Per device: sequences are kept without gaps (see NewReport::skipped). Per device and lane: leased oldest first, one batch at
 ///           a time; lanes of a device do not wait for one another. Across: control and state before discovery, then inventory, then
-///           files, and within a lane the device that has been due longest.
+///           files, and within these classes the device and lane that has been due longest. A class can starve those behind it:
+///           who wants them served meanwhile leases them by name (`lanes`).
 /// Limits    StoreConfig: queue_bytes_max with a reserve for control and state; history per device; a lease's life. The last four
 ///           incarnations of an agent are remembered. Dead letters take at most an eighth of queue_bytes_max: above it the
 ///           oldest lose their bodies, their reasons stay in the history.
@@ -211,7 +212,7 @@ class ReportQueue {
                               const std::vector<BaselineMove>& baselines = {}) = 0;
   /// Settles by burying: kept apart with the reason, replayable.
   virtual Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) = 0;
-  /// Puts reports back; the whole device is due again after `delay`, or after a restart. The reason is shown to operators.
+  /// Puts reports back; that lane of the device is due again after `delay`, or after a restart. The reason is shown to operators.
   virtual Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
                                 const Error& reason) = 0;
   /// Puts back all that is unsettled, untouched and due at once; the attempt does not count.

@@ -19,8 +19,8 @@ constexpr std::int64_t kTrimBuriedRows = 1'000;
 
 }  // namespace
 
-/// Takes out reports that nobody will deliver: expired ones, and those whose bytes are no longer
-/// theirs.
+/// Takes out reports of one lane that nobody will deliver: expired ones, and those whose bytes are
+/// no longer theirs.
 class EmbeddedReportQueue::RemoveChange final : public Change {
  public:
   RemoveChange(EmbeddedReportQueue& queue, Agent& agent, std::vector<Waiting> entries, bool damaged)
@@ -55,7 +55,7 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
       std::lock_guard lock(queue_.mutex_);
       if (failure && !damaged_) {
         queue_.put_back(agent_, entries_);
-        queue_.refresh_due(agent_, queue_.clock_.steady());
+        queue_.refresh_due(agent_, entries_.front().lane, queue_.clock_.steady());
         return;
       }
       if (damaged_) {
@@ -155,20 +155,25 @@ void EmbeddedReportQueue::sweep_expired() {
     for (std::size_t i = 0; i < std::min(kSweepAgents, agents_.size()) && looked_at < kSweepReports;
          ++i) {
       Agent& agent = agents_[sweep_at_++ % agents_.size()];
-      looked_at += agent.count();
-      std::vector<Waiting> expired;
-      const auto begin = agent.waiting.begin() + static_cast<std::ptrdiff_t>(agent.head);
-      // Pinned reports may be on their way to the site as one message; only a lease judges a group
-      // as a whole.
-      const auto end = std::remove_if(begin, agent.waiting.end(), [&](const Waiting& entry) {
-        const bool gone = entry.pinned == 0 && is_expired(entry, now);
-        if (gone) expired.push_back(entry);
-        return gone;
-      });
-      if (expired.empty()) continue;
-      agent.waiting.erase(end, agent.waiting.end());
-      refresh_due(agent, clock_.steady());
-      found.emplace_back(&agent, std::move(expired));
+      for (std::uint32_t lane = 1; lane <= kLanes; ++lane) {
+        const auto& place = place_of(agent, lane);
+        if (!place) continue;
+        LaneQueue& queue = *place;
+        looked_at += queue.count();
+        std::vector<Waiting> expired;
+        const auto begin = queue.waiting.begin() + static_cast<std::ptrdiff_t>(queue.head);
+        // Pinned reports may be on their way to the site as one message; only a lease judges a group
+        // as a whole.
+        const auto end = std::remove_if(begin, queue.waiting.end(), [&](const Waiting& entry) {
+          const bool gone = entry.pinned == 0 && is_expired(entry, now);
+          if (gone) expired.push_back(entry);
+          return gone;
+        });
+        if (expired.empty()) continue;
+        queue.waiting.erase(end, queue.waiting.end());
+        refresh_due(agent, lane, clock_.steady());
+        found.emplace_back(&agent, std::move(expired));
+      }
     }
   }
   for (auto& [agent, entries] : found) {

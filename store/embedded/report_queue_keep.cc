@@ -128,7 +128,7 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
       results[i].last_sequence = sequence;
       added_.push_back(
           {agent, waiting_entry(*id, kept_at, seconds_to_live(report), report.body.size(),
-                                static_cast<std::uint32_t>(report.lane))});
+                                static_cast<std::uint64_t>(report.lane))});
       added_bytes_ += report.body.size() + kRowBytes;
     }
   }
@@ -234,12 +234,13 @@ void EmbeddedReportQueue::committed() {
     const SteadyTime now = clock_.steady();
     for (const Added& added : added_) {
       append(*added.agent, added.entry);
-      if (!added.agent->queued) refresh_due(*added.agent, now);
+      if (!place_of(*added.agent, added.entry.lane)->queued)
+        refresh_due(*added.agent, added.entry.lane, now);
+      wake = wake || waiters_[added.entry.lane - 1] > 0;
       totals_.waiting_bytes += added.entry.bytes;
     }
     totals_.waiting += added_.size();
     totals_.kept += added_.size();
-    wake = waiters_ > 0 && !added_.empty();
   }
   staged_.clear();
   added_.clear();

@@ -92,21 +92,23 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
     Agent& agent = *owner->second;
     agent.sequences.raise(reports->number_unsigned(2), reports->number_unsigned(3), id);
     append(agent, waiting_entry(id, kept_at, static_cast<std::uint32_t>(reports->number(6)), bytes,
-                                static_cast<std::uint32_t>(reports->number(4))));
+                                reports->number_unsigned(4)));
     ++totals_.waiting;
     totals_.waiting_bytes += bytes;
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the waiting reports"));
 
-  // Few compared with the reports; each finds its own by its agent's order.
+  // Few compared with the reports; each finds its own by its lane's order.
   auto progress = database.prepare(
-      "SELECT progress.id, pinned, agent FROM progress JOIN reports ON reports.id = progress.id "
+      "SELECT progress.id, pinned, agent, lane FROM progress JOIN reports ON reports.id = progress.id "
       "ORDER BY progress.id");
   if (!progress) return pass(progress);
   while ((step = progress->step()) == Step::row) {
     const auto owner = by_no.find(progress->number_unsigned(2));
     if (owner == by_no.end()) continue;
-    auto& waiting = owner->second->waiting;
+    auto& place = place_of(*owner->second, lane_number(progress->number_unsigned(3)));
+    if (!place) continue;
+    auto& waiting = place->waiting;
     const std::uint64_t id = progress->number_unsigned(0);
     const auto entry = std::lower_bound(
         waiting.begin(), waiting.end(), id,
@@ -114,20 +116,25 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
     if (entry == waiting.end() || entry->id != id) continue;
     entry->progress = 1;
     entry->pinned = progress->number_unsigned(1);
-    if (entry->pinned != 0) ++owner->second->pinned_waiting;
+    if (entry->pinned != 0) ++place->pinned_waiting;
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the pinned reports"));
 
   const SteadyTime now = clock_.steady();
   // Who waits longest comes first, as before the restart.
-  std::vector<Agent*> waiting;
+  struct Head {
+    std::uint64_t id;
+    Agent* agent;
+    std::uint32_t lane;
+  };
+  std::vector<Head> heads;
   for (Agent& agent : agents_) {
-    if (agent.count() > 0) waiting.push_back(&agent);
+    for (std::uint32_t lane = 1; lane <= kLanes; ++lane) {
+      if (const auto& place = place_of(agent, lane)) heads.push_back({place->waiting[place->head].id, &agent, lane});
+    }
   }
-  std::sort(waiting.begin(), waiting.end(), [](const Agent* a, const Agent* b) {
-    return a->waiting[a->head].id < b->waiting[b->head].id;
-  });
-  for (Agent* agent : waiting) refresh_due(*agent, now);
+  std::sort(heads.begin(), heads.end(), [](const Head& a, const Head& b) { return a.id < b.id; });
+  for (const Head& head : heads) refresh_due(*head.agent, head.lane, now);
 
   const std::pair<const char*, std::uint64_t*> numbers[] = {
       {"SELECT count(*) FROM buried", &totals_.buried_now},

@@ -226,7 +226,8 @@ class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
       back.push_back(held.entry);
     }
     take_out(lease);
-    agent_->not_before = std::max(agent_->not_before, now + delay_);
+    LaneQueue& queue = *place_of(*agent_, lease.lane);
+    queue.not_before = std::max(queue.not_before, now + delay_);
     queue_.put_back(*agent_, std::move(back));
     queue_.probe_.postponed.add(static_cast<double>(held_.size()));
   }
