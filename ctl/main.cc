@@ -2,17 +2,51 @@
 
 #include "ctl/ask.h"
 #include "ctl/dead_letter_commands.h"
+#include "ctl/mof_command.h"
 #include "ctl/views.h"
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
+#include <cstdio>
 #include <string>
 
 namespace json = boost::json;
 using greengate::ctl::ask;
 using greengate::ctl::in_path;
 using greengate::ctl::Options;
+
+namespace {
+
+// From a file, or from what the gateway has seen of the class.
+int print_mof(const Options& options, const std::string& class_name, const std::string& from, const greengate::adapters::MofNames& names) {
+  const auto complain = [](const greengate::Error& error) { return greengate::ctl::complain({{}, error.code, error.message}); };
+  greengate::Result<std::string> text;
+  if (from.empty()) {
+    auto answer = greengate::ctl::answer_of(options, "GET", "/v1/classes/" + in_path(class_name), "");
+    if (!answer.ok()) {
+      std::fprintf(stderr, "greengatectl: %s (%s) Give --from what `greengate-agent inventory --class %s --json` prints.\n", answer.message.c_str(),
+                   answer.code.c_str(), class_name.c_str());
+      return 1;
+    }
+    text = std::move(answer.json);
+  } else {
+    text = greengate::ctl::content_of(from);
+  }
+  if (!text) return complain(text.error());
+  const auto shape = greengate::ctl::shape_from_json(*text, class_name);
+  if (!shape) return complain(shape.error());
+  const auto mof = greengate::adapters::mof_text(*shape, names);
+  if (!mof) return complain(mof.error());
+  if (options.as_json) {
+    std::printf("%s\n", json::serialize(json::object{{"class", shape->name}, {"mof", *mof}}).c_str());
+  } else {
+    std::printf("%s", mof->c_str());
+  }
+  return 0;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Looks at and steers a Greengate gateway on this machine.", "greengatectl");
@@ -46,6 +80,7 @@ int main(int argc, char** argv) {
   };
   agent_command("show", "One agent in full", "GET", "");
   agent_command("approve", "Let a pending agent in", "POST", "/approve");
+  agent_command("rotate-key", "Give an agent another key at the site; the old one serves until the site took it", "POST", "/rotate-key");
   agent_command("revoke", "Shut an agent out, now and for good", "POST", "/revoke");
 
   CLI::App* explain = app.add_subcommand("explain", "Everything about one agent on a page: where it stands, what waits and why");
@@ -89,6 +124,16 @@ int main(int argc, char** argv) {
   trace->callback([&] {
     get("/v1/agents/" + in_path(agent) + "/reports?count=" + std::to_string(count), greengate::ctl::show_reports);
   });
+
+  std::string class_name, from;
+  greengate::adapters::MofNames names;
+  CLI::App* mof = app.add_subcommand("mof", "The text an administrator imports so that the site keeps a class");
+  mof->add_option("CLASS", class_name, "The class, such as Contoso_Asset")->required();
+  mof->add_option("--from", from, "What `greengate-agent inventory --class CLASS --json` printed; - for standard input. Else the gateway is asked");
+  mof->add_option("--group", names.group, "How the console calls it; the class's name with spaces if left out");
+  mof->add_option("--vendor", names.vendor, "The first part of the class id; what stands before the first underscore if left out");
+  mof->add_option("--class-version", names.version, "The last part of the class id; 1.0 if left out");
+  mof->callback([&] { exit_code = print_mof(options, class_name, from, names); });
 
   try {
     app.parse(argc, argv);

@@ -6,15 +6,28 @@
 
 namespace greengate::workers {
 
-Result<std::string> Preview::xml_of(const store::LeasedReport& report) const {
-  auto identity = identities_.of(report.name.agent);
-  if (!identity) return pass(identity);
+Result<adapters::OutgoingMessage> Preview::message_of(const adapters::MpIdentity& identity, const store::LeasedReport& report) const {
   Group group;
   group.kind = report.kind;
   group.reports = {&report};
-  auto numbering = translator_.number(group, report.kept_at, [&](const std::string& name) { return devices_.counter(report.name.agent, name); });
+  const auto counter = [&](const std::string& name) { return devices_.counter(report.name.agent, name); };
+  if (is_inventory(report.kind)) {
+    auto plan = inventories_.plan(report.name.agent, identity.sms_id, group, std::nullopt, counter, report.kept_at);
+    if (!plan) return pass(plan);
+    if (!plan->sends()) return fail(Remedy::reject, decision_code(plan->decision), "nothing would be sent: " + std::string(decision_name(plan->decision)) + ".");
+    auto prepared = std::move(*plan).write(inventories_.settings(), identity);
+    if (!prepared) return pass(prepared);
+    return std::move(prepared->message);
+  }
+  auto numbering = translator_.number(group, report.kept_at, counter);
   if (!numbering) return pass(numbering);
-  auto message = translator_.translate(*identity, group, numbering->note);
+  return translator_.translate(identity, group, numbering->note);
+}
+
+Result<std::string> Preview::xml_of(const store::LeasedReport& report) const {
+  auto identity = identities_.of(report.name.agent);
+  if (!identity) return pass(identity);
+  auto message = message_of(*identity, report);
   if (!message) return pass(message);
   auto parts = adapters::parse_multipart(message->http_body, message->content_type, settings_.boundary);
   if (!parts) return pass(parts);

@@ -5,6 +5,7 @@
 #include "store/device_registry.h"
 #include "store/report_queue.h"
 #include "workers/identities.h"
+#include "workers/inventory_planner.h"
 #include "workers/translator.h"
 
 #include <string>
@@ -19,17 +20,21 @@ namespace greengate::workers {
 class Preview {
  public:
   /// The references outlive this.
-  Preview(const adapters::MpSettings& settings, store::DeviceRegistry& devices, Identities& identities, const Translator& translator)
-      : settings_(settings), devices_(devices), identities_(identities), translator_(translator) {}
+  Preview(const adapters::MpSettings& settings, store::DeviceRegistry& devices, Identities& identities, const Translator& translator,
+          const InventoryPlanner& inventories)
+      : settings_(settings), devices_(devices), identities_(identities), translator_(translator), inventories_(inventories) {}
 
   /// The body's XML as UTF-8; attachments are left out.
   Result<std::string> xml_of(const store::LeasedReport& report) const;
 
  private:
+  Result<adapters::OutgoingMessage> message_of(const adapters::MpIdentity& identity, const store::LeasedReport& report) const;
+
   const adapters::MpSettings& settings_;
   store::DeviceRegistry& devices_;
   Identities& identities_;
   const Translator& translator_;
+  const InventoryPlanner& inventories_;
 };
 
 }  // namespace greengate::workers
