@@ -182,9 +182,13 @@ ReportVerdict Admission::report(Account& account, const v1::Report& report,
   if (report.lane() < v1::LANE_CONTROL || report.lane() > v1::LANE_FILES)
     return reject("report.lane_unknown", "This gateway does not know lane " +
                                              std::to_string(report.lane()) + ".");
-  if (report.kind() == v1::KIND_UNSPECIFIED || !v1::Kind_IsValid(report.kind()))
+  if (report.kind() == v1::KIND_UNSPECIFIED || report.kind() == v1::KIND_RESYNC || !v1::Kind_IsValid(report.kind()))
     return reject("report.kind_unknown", "This gateway does not know reports of kind " +
                                              std::to_string(report.kind()) + ".");
+  // Lanes do not wait for one another, but a device's inventories are numbered one after the other.
+  const bool inventory = report.kind() == v1::KIND_HARDWARE_INVENTORY || report.kind() == v1::KIND_SOFTWARE_INVENTORY;
+  if (inventory && report.lane() != v1::LANE_INVENTORY)
+    return reject("report.lane_wrong", "Inventories travel in the lane of inventories.");
   if (static_cast<std::int64_t>(report.body().size()) > config_.report_bytes_max)
     return reject("report.too_large",
                   "The report has " + std::to_string(report.body().size()) + " bytes; " +

@@ -841,6 +841,12 @@ bool Ingest::send_receipt(const AgentId& agent, const v1::Receipt& receipt) {
   return loop_->send({agent, {}, receipt});
 }
 
+bool Ingest::ask_full_state(const AgentId& agent, const std::string& reason) {
+  v1::Frame frame;
+  frame.mutable_full_state_wanted()->set_reason(reason);
+  return loop_->send({agent, frame.SerializeAsString(), std::nullopt});
+}
+
 void Ingest::on_state_changed(const AgentId& agent) { loop_->state_changed(agent); }
 
 Result<void> Ingest::start() { return loop_->start(); }

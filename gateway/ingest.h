@@ -54,6 +54,8 @@ class Ingest final : public Component {
   bool send_notification(const AgentId& agent, const v1::Notification& notification);
   /// The same for what became of a report later. The receipt names its incarnation; an agent with another one does not get it.
   bool send_receipt(const AgentId& agent, const v1::Receipt& receipt);
+  /// The same for asking an agent for its whole state: something it said before is not known here.
+  bool ask_full_state(const AgentId& agent, const std::string& reason);
   /// An operator approved or revoked this agent, and the registry knows already.
   void on_state_changed(const AgentId& agent);
 

@@ -161,6 +161,11 @@ TEST(Admission, RejectsForGoodWhatCanNeverBeKept) {
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
   odd.set_kind(static_cast<v1::Kind>(77));
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
+  odd.set_kind(v1::KIND_RESYNC);
+  EXPECT_EQ(rejected(odd), "report.kind_unknown") << "the gateway's own";
+  odd = report(1);
+  odd.set_lane(v1::LANE_STATE);
+  EXPECT_EQ(rejected(odd), "report.lane_wrong");
   EXPECT_EQ(rejected(report(1, 1'001)), "report.too_large");
   EXPECT_EQ(account.in_flight, 0u);
 }
