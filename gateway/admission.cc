@@ -152,6 +152,7 @@ std::optional<Refusal> Admission::kind(Standing standing, v1::Frame::KindCase ki
       break;
     case Frame::kPublish:
     case Frame::kTaskResult:
+    case Frame::kAsk:
       if (standing == Standing::active) return std::nullopt;
       break;
     default:
@@ -182,9 +183,11 @@ ReportVerdict Admission::report(Account& account, const v1::Report& report,
   if (report.lane() < v1::LANE_CONTROL || report.lane() > v1::LANE_FILES)
     return reject("report.lane_unknown", "This gateway does not know lane " +
                                              std::to_string(report.lane()) + ".");
-  if (report.kind() == v1::KIND_UNSPECIFIED || report.kind() == v1::KIND_RESYNC || !v1::Kind_IsValid(report.kind()))
+  if (report.kind() == v1::KIND_UNSPECIFIED || !v1::Kind_IsValid(report.kind()))
     return reject("report.kind_unknown", "This gateway does not know reports of kind " +
                                              std::to_string(report.kind()) + ".");
+  if (report.kind() == v1::KIND_RESYNC)
+    return reject("report.kind_reserved", "Reports of this kind are the gateway's own; agents do not send them.");
   // Lanes do not wait for one another, but a device's inventories are numbered one after the other.
   const bool inventory = report.kind() == v1::KIND_HARDWARE_INVENTORY || report.kind() == v1::KIND_SOFTWARE_INVENTORY;
   if (inventory && report.lane() != v1::LANE_INVENTORY)

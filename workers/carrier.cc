@@ -1,5 +1,7 @@
 #include "workers/carrier.h"
 
+#include "core/config_reader.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -68,6 +70,7 @@ void Carrier::carry(const store::Batch& batch, const std::atomic<bool>& stopping
 
   Plan plan = plan_messages(batch, config_.coalescer);
   if (!plan.superseded.empty()) supersede(hand, plan.superseded, {});
+  set_aside(hand, plan);
   Errands errands;
   for (Group& group : plan.messages) errands.push_back({std::move(group), {}, {}, false, false, false});
   if (number_ahead(hand, *identity, errands) == Next::over) return;
@@ -265,6 +268,30 @@ void Carrier::supersede(Hand& hand, const Reports& reports, const std::string& c
   std::vector<store::Settlement> settlements;
   for (const auto* report : reports) settlements.push_back({report->id, store::Outcome::superseded, {}, code});
   if (settle(hand, settlements)) tell(reports, settlements);
+}
+
+void Carrier::set_aside(Hand& hand, const Plan& plan) {
+  for (const Hopeless& each : plan.hopeless) bury(hand, each.reports, each.reason);
+  const WallTime now = clock_.wall();
+  Reports back;
+  milliseconds soonest = milliseconds::max();
+  for (const Waiting& each : plan.wait) {
+    if (now - each.reports.back()->kept_at >= config_.file_wait_max) {
+      bury(hand, each.reports,
+           Error{Remedy::reject, "files.broken", "the rest of the file did not come within " + duration_text(config_.file_wait_max) + ".", {}});
+      continue;
+    }
+    back.insert(back.end(), each.reports.begin(), each.reports.end());
+    soonest = std::min(soonest, wait_for_rest(each, now));
+  }
+  if (back.empty()) return;
+  close(hand, back);
+  const Error why{Remedy::retry, "files.incomplete", "the rest of the file is still to come.", {}};
+  if (auto postponed = reports_.postpone(hand.batch.lease, ids_of(back), soonest, why); !postponed) {
+    log_.warn("postponing failed", kv("agent", hand.batch.agent.raw()), kv("code", postponed.error().code));
+    return;
+  }
+  postponed_.add(static_cast<double>(back.size()));
 }
 
 void Carrier::delivered(Hand& hand, const Reports& reports, const std::string& tracking) {

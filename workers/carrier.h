@@ -27,6 +27,7 @@ struct CarrierConfig {
   std::chrono::milliseconds retry_base{5'000};    ///< Back-off of one device's reports when the site cannot take them.
   std::chrono::milliseconds retry_cap{900'000};
   std::chrono::milliseconds message_time_max{60'000};  ///< The longest one exchange can take; none is begun later than this before the lease ends.
+  std::chrono::milliseconds file_wait_max{86'400'000};  ///< A collected file whose rest did not come for so long is given up.
   CoalescerConfig coalescer;
 };
 
@@ -95,6 +96,8 @@ class Carrier {
   Next inventory_delivered(Hand& hand, const Errand& errand, bool tells_report, const store::BaselineMove& move);
 
   void supersede(Hand& hand, const Reports& reports, const std::string& code);
+  /// Buries what the plan calls hopeless, and puts back what has to wait for the rest of its file; what waited too long is buried.
+  void set_aside(Hand& hand, const Plan& plan);
   /// Remembers a delivered message; settle_delivered() writes several with one sync.
   void delivered(Hand& hand, const Reports& reports, const std::string& tracking);
   void settle_delivered(Hand& hand);

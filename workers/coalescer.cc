@@ -39,6 +39,7 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
     if (best == nullptr || newer(report, *best)) best = &report;
   }
 
+  std::vector<const store::LeasedReport*> chunks;  // of collected files, unpinned
   std::size_t open_state_group = SIZE_MAX;  // the group that further state messages may still join
   std::int64_t open_bytes = 0;
   for (const store::LeasedReport& report : batch.reports) {
@@ -59,6 +60,10 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
       plan.messages[place->second].reports.push_back(&report);
       continue;
     }
+    if (report.kind == v1::KIND_FILE_CHUNK) {
+      chunks.push_back(&report);
+      continue;
+    }
     const auto bytes = static_cast<std::int64_t>(report.body.size());
     const bool joins = report.kind == v1::KIND_STATE_MESSAGES && open_state_group != SIZE_MAX &&
                        plan.messages[open_state_group].reports.size() < config.state_reports_max &&
@@ -74,6 +79,10 @@ Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config) {
       open_bytes = bytes;
     }
   }
+  FilePlan files = plan_files(chunks, config.files, chunks.size() == batch.reports.size());
+  for (auto& whole : files.whole) plan.messages.push_back({v1::KIND_FILE_CHUNK, std::move(whole), {}});
+  plan.wait = std::move(files.wait);
+  plan.hopeless = std::move(files.hopeless);
   return plan;
 }
 

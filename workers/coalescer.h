@@ -3,6 +3,7 @@
 #include "core/config_reader.h"
 #include "core/ids.h"
 #include "store/report_queue.h"
+#include "workers/file_assembly.h"
 
 #include <cstdint>
 #include <string>
@@ -14,6 +15,7 @@ namespace greengate::workers {
 struct CoalescerConfig {
   std::uint32_t state_reports_max = 200;          ///< Reports whose state messages share one message.
   std::int64_t state_bytes_max = 256 * 1024;      ///< And their bytes as kept.
+  FileLimits files;                               ///< What one lease can hold; the pool knows.
 };
 
 /// Reports of one device that travel as one message.
@@ -28,6 +30,8 @@ struct Group {
 struct Plan {
   std::vector<Group> messages;                          ///< Oldest first.
   std::vector<const store::LeasedReport*> superseded;   ///< A newer one in the batch says all they said.
+  std::vector<Waiting> wait;                            ///< Chunks of files whose rest is still to come.
+  std::vector<Hopeless> hopeless;                       ///< Chunks that will never be a file.
 };
 
 /// Kinds whose reports hold a state the gateway keeps a baseline of.

@@ -276,6 +276,9 @@ Result<InventoryPlan> InventoryPlanner::plan_state(const AgentId& agent, const S
     content->is = parsed->state;
     content->form = {report->name.incarnation, report->name.sequence, client.raw(), {}};
     if (parsed->as_it_came) content->untouched = &report->body;
+    if constexpr (std::is_same_v<State, v1::HardwareInventory>) {
+      if (policy_ != nullptr && policy_->keep_wanted(agent, *content->is)) content->untouched = nullptr;
+    }
     plan.tells_report = true;
   } else if (content->was) {
     content->is = std::exchange(content->was, nullptr);
@@ -324,6 +327,7 @@ Result<InventoryPlan> InventoryPlanner::plan_state(const AgentId& agent, const S
     const Versions next = content->full ? Versions{last.major + 1, 0} : Versions{last.major, last.minor + 1};
     plan.note.message_id = adapters::new_message_id();
     plan.note.made_at = now;
+    if (policy_ != nullptr) plan.note.policy_date = policy_->last_update(agent, group.kind);
     plan.note.version_major = static_cast<std::uint32_t>(next.major);
     plan.note.version_minor = static_cast<std::uint32_t>(next.minor);
     plan.note.baseline_major = at_site.value_or(Versions{}).major;

@@ -13,6 +13,7 @@
 #include "workers/coalescer.h"
 #include "workers/delivery_note.h"
 #include "workers/inventory_delta.h"
+#include "workers/inventory_policy.h"
 
 #include <chrono>
 #include <cstdint>
@@ -102,6 +103,9 @@ class InventoryPlanner {
   /// `baselines` and `settings` outlive this.
   InventoryPlanner(const InventoryConfig& config, const adapters::MpSettings& settings, store::Baselines& baselines, Metrics& metrics);
 
+  /// What the site's policy says of inventories; before the first use. Without one, dates are safely past and every class is sent.
+  void ask_of_policy(const InventoryPolicy& policy) { policy_ = &policy; }
+
   using Counters = std::function<std::uint64_t(const std::string&)>;
   /// `group` is one with is_inventory(group.kind). `note` is what it was pinned with, if it was. `client` is who the agent is at the site now.
   Result<InventoryPlan> plan(const AgentId& agent, const SmsId& client, const Group& group, const std::optional<DeliveryNote>& note,
@@ -120,6 +124,7 @@ class InventoryPlanner {
   const Churn churn_;
   const adapters::MpSettings& settings_;
   store::Baselines& baselines_;
+  const InventoryPolicy* policy_ = nullptr;
   const Log log_{"inventory"};
   std::map<InventoryDecision, Counter> decisions_;
   const Counter dropped_;

@@ -7,8 +7,14 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// How long a waiting worker goes without looking whether it should stop.
-constexpr milliseconds patience{500};
+// After the store could not lease.
+constexpr milliseconds store_patience{500};
+
+// A file must fit into one lease.
+PoolConfig with_file_limits(PoolConfig config) {
+  config.coalescer.files = {config.batch_reports_max, config.batch_bytes_max};
+  return config;
+}
 
 }  // namespace
 
@@ -23,6 +29,9 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
   if (batch_reports_max < 1 || batch_reports_max > 10'000) {
     complain("delivery.batch_reports_max", std::to_string(batch_reports_max), "it can be 1 to 10000 (256 if left out).");
   }
+  if (file_wait_max < std::chrono::minutes(1)) {
+    complain("delivery.file_wait_max", duration_text(file_wait_max), "it must be at least 1min (1d if left out).");
+  }
   if (retry_base < milliseconds(10) || retry_cap < retry_base) {
     complain("delivery.retry_base", duration_text(retry_base),
              "it must be at least 10ms and not longer than delivery.retry_cap.");
@@ -33,9 +42,10 @@ std::vector<ConfigProblem> PoolConfig::problems() const {
 Pool::Pool(PoolConfig config, store::ReportQueue& reports, store::DeviceRegistry& devices, Identities& identities,
            const Translator& translator, const InventoryPlanner& inventories, Courier& courier, const Clock& clock, Metrics& metrics,
            OutcomeSink outcomes)
-    : config_(config),
+    : config_(with_file_limits(config)),
       reports_(reports),
       courier_(courier),
+      pacer_(config.workers, courier),
       carrier_(config_, reports, devices, identities, translator, inventories, courier, clock, metrics, std::move(outcomes)) {}
 
 Pool::~Pool() { stop(); }
@@ -47,33 +57,37 @@ Result<void> Pool::start() {
 }
 
 void Pool::drain(SteadyTime) {
-  // A worker finishes the message in its hand, which the courier's own deadline bounds; what it has not begun goes back.
+  // A worker finishes the message in its hand, which the courier's own draining bounds; what it has not begun goes back.
   stopping_ = true;
+  pacer_.wake();
   reports_.wake_waiters();
 }
 
 void Pool::stop() {
-  stopping_ = true;
-  reports_.wake_waiters();
+  drain({});
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
 
 void Pool::work() {
   while (!stopping_) {
-    // While nobody can take a message, leasing would only churn the store.
-    if (const auto rest = courier_.rest_left(); rest > milliseconds(0)) {
-      std::this_thread::sleep_for(std::min(rest, patience));
+    // What could not go now is not leased: that would only churn the store and keep it from who might send it.
+    Pacer::Ticket ticket = pacer_.reserve();
+    if (ticket.lanes().empty()) {
+      pacer_.wait(ticket);
       continue;
     }
-    auto batch = reports_.lease(store::LaneSet::all(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max), patience);
+    auto batch = reports_.lease(ticket.lanes(), config_.batch_reports_max, static_cast<std::uint64_t>(config_.batch_bytes_max),
+                                ticket.look_again());
     if (!batch) {
       if (batch.error().remedy == Remedy::halt) return;
       log_.error("lease failed", kv("code", batch.error().code), kv("why", batch.error().message));
-      std::this_thread::sleep_for(patience);
+      std::this_thread::sleep_for(store_patience);
       continue;
     }
-    if (*batch) carrier_.carry(**batch, stopping_);
+    if (!*batch) continue;
+    ticket.keep_only((*batch)->lane);
+    carrier_.carry(**batch, stopping_);
   }
 }
 

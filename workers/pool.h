@@ -11,6 +11,7 @@
 #include "workers/courier.h"
 #include "workers/identities.h"
 #include "workers/inventory_planner.h"
+#include "workers/pacer.h"
 #include "workers/translator.h"
 
 #include <atomic>
@@ -33,7 +34,7 @@ struct PoolConfig : CarrierConfig {
 
 /// n workers; each carries one device's batch from lease to settlement.
 ///
-/// Promise   What Carrier promises of each batch; while no management point can be reached nothing is leased.
+/// Promise   What Carrier promises of each batch; only what the site's budget and a management point have room for is leased (Pacer).
 /// Threads   PoolConfig::workers of its own.
 /// Source    design.md 4 (Deliver), docs/life_of_a_report.md
 class Pool : public Component {
@@ -57,6 +58,7 @@ class Pool : public Component {
   const PoolConfig config_;
   store::ReportQueue& reports_;
   Courier& courier_;
+  Pacer pacer_;
   Carrier carrier_;
   const Log log_{"worker_pool"};
   std::vector<std::thread> threads_;

@@ -1,7 +1,12 @@
 #include "workers/translator.h"
 
 #include "adapters/mp/discovery.h"
+#include "adapters/mp/file_collection.h"
+#include "adapters/mp/idmif.h"
+#include "adapters/mp/metering.h"
 #include "adapters/mp/state_messages.h"
+#include "adapters/mp/status_message.h"
+#include "workers/file_assembly.h"
 
 #include "greengate/v1/frame.pb.h"
 #include "greengate/v1/report.pb.h"
@@ -34,14 +39,44 @@ Result<std::vector<const v1::StateMessage*>> state_messages_of(const Group& grou
   return messages;
 }
 
+// Chunk by chunk straight into the message, so that the file lies in memory once beside what the lease holds.
+Result<adapters::OutgoingMessage> collected_file(const adapters::MpSettings& settings, const adapters::MpIdentity& identity,
+                                                 const adapters::ReportFacts& facts, const Group& group) {
+  adapters::FileCollectionWriter writer(settings, identity, facts);
+  Sha256 hash;
+  v1::FileChunk chunk;
+  for (const store::LeasedReport* report : group.reports) {
+    if (!chunk.ParseFromString(report->body)) return malformed("FileChunk");
+    if (report == group.reports.front()) {
+      if (auto begun = writer.begin({chunk.name(), chunk.path(), chunk.size(), chunk.modified_ms()}); !begun) return pass(begun);
+    }
+    if (auto written = writer.data(chunk.data()); !written) return pass(written);
+    hash.add(chunk.data());
+  }
+  if (hash.digest() != chunk.sha256()) {
+    return fail(Remedy::reject, "files.hash", "the file's chunks do not add up to the hash that was announced.");
+  }
+  return writer.finish();
+}
+
+// Kinds whose reports bear a version of their own that only ever rises, and the counter it comes from.
+const char* rising_version_of(std::uint32_t kind) {
+  switch (kind) {
+    case v1::KIND_FILE_CHUNK: return "files_major";
+    case v1::KIND_METERING: return "metering_major";
+    case v1::KIND_IDMIF: return "idmif_major";
+    default: return nullptr;
+  }
+}
+
 }  // namespace
 
 adapters::ReportFacts report_facts(const DeliveryNote& note) {
   adapters::ReportFacts facts;
   facts.message_id = note.message_id;
   facts.made_at = note.made_at;
-  // Until policy is read, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
-  facts.inventory_policy_date = note.made_at - inventory_policy_age;
+  // Where policy is not known, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
+  facts.inventory_policy_date = note.policy_date.value_or(note.made_at - inventory_policy_age);
   facts.version_major = note.version_major;
   facts.version_minor = note.version_minor;
   return facts;
@@ -68,6 +103,16 @@ Result<Numbering> Translator::number(const Group& group, WallTime now,
       numbering.counters = {{"state_serial", last + messages->size()}};
       return numbering;
     }
+    case v1::KIND_STATUS: return numbering;  // bears no number
+    case v1::KIND_FILE_CHUNK:
+    case v1::KIND_METERING:
+    case v1::KIND_IDMIF: {
+      const std::string name = rising_version_of(group.kind);
+      const std::uint64_t major = counter(name) + 1;
+      numbering.note.version_major = static_cast<std::uint32_t>(major);
+      numbering.counters = {{name, major}};
+      return numbering;
+    }
     default: return unknown(group.kind);
   }
 }
@@ -86,6 +131,22 @@ Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdenti
       auto messages = state_messages_of(group, arena);
       if (!messages) return pass(messages);
       return adapters::state_message(settings_, identity, facts, *messages, note.first_serial);
+    }
+    case v1::KIND_FILE_CHUNK: return collected_file(settings_, identity, facts, group);
+    case v1::KIND_STATUS: {
+      auto* event = google::protobuf::Arena::CreateMessage<v1::StatusMessage>(&arena);
+      if (!event->ParseFromString(group.reports.back()->body)) return malformed("StatusMessage");
+      return adapters::status_message(settings_, identity, facts, *event);
+    }
+    case v1::KIND_METERING: {
+      auto* data = google::protobuf::Arena::CreateMessage<v1::MeteringData>(&arena);
+      if (!data->ParseFromString(group.reports.back()->body)) return malformed("MeteringData");
+      return adapters::metering_message(settings_, identity, facts, *data);
+    }
+    case v1::KIND_IDMIF: {
+      auto* file = google::protobuf::Arena::CreateMessage<v1::IdMif>(&arena);
+      if (!file->ParseFromString(group.reports.back()->body)) return malformed("IdMif");
+      return adapters::idmif_message(settings_, identity, facts, *file);
     }
     default: return unknown(group.kind);
   }

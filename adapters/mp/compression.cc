@@ -11,7 +11,7 @@
 namespace greengate::adapters {
 namespace {
 
-constexpr std::size_t kept_room_bytes_max = 1u << 20;  ///< Per thread, between two messages.
+constexpr std::size_t large_bytes = 1u << 20;  ///< Up to here each thread keeps the room it compresses into.
 
 struct FreeCompressor {
   void operator()(libdeflate_compressor* c) const { libdeflate_free_compressor(c); }
@@ -32,10 +32,31 @@ libdeflate_compressor* compressor(int level) {
   return kept.get();
 }
 
+/// The second byte only hints at the effort spent. Every public client sends the default's (M 1.4), so we do too.
+std::string with_the_usual_header(std::string stream) {
+  stream[1] = static_cast<char>(0x9C);
+  return stream;
+}
+
+/// A large text: into a quarter of its size first, which any XML fits many times over, so that the room costs little beside the text.
+std::string compress_large(libdeflate_compressor* with, std::string_view plain) {
+  std::string out(plain.size() / 4, '\0');
+  std::size_t length = libdeflate_zlib_compress(with, plain.data(), plain.size(), out.data(), out.size());
+  if (length == 0) {  // not a text: a collected file, most likely
+    out.resize(libdeflate_zlib_compress_bound(with, plain.size()));
+    length = libdeflate_zlib_compress(with, plain.data(), plain.size(), out.data(), out.size());
+  }
+  GREENGATE_CHECK(length > 2, "the bound is large enough for any input");
+  if (length < out.size() / 2) return std::string(out.data(), length);
+  out.resize(length);
+  return out;
+}
+
 }  // namespace
 
 std::string compress_zlib(std::string_view plain, int level) {
   libdeflate_compressor* with = compressor(level);
+  if (plain.size() > large_bytes) return with_the_usual_header(compress_large(with, plain));
   // Room for the worst case is far more than what comes out, so it is kept, and only the result is
   // made anew.
   thread_local std::vector<char> room;
@@ -44,12 +65,7 @@ std::string compress_zlib(std::string_view plain, int level) {
   const std::size_t length =
       libdeflate_zlib_compress(with, plain.data(), plain.size(), room.data(), room.size());
   GREENGATE_CHECK(length > 2, "the bound is large enough for any input");
-  std::string out(room.data(), length);
-  if (room.size() > kept_room_bytes_max) std::vector<char>().swap(room);
-  // The second byte only hints at the effort spent. Every public client sends the default's
-  // (M 1.4), so we do too.
-  out[1] = static_cast<char>(0x9C);
-  return out;
+  return with_the_usual_header(std::string(room.data(), length));
 }
 
 Result<std::string> inflate_zlib(std::string_view stream, std::size_t plain_bytes_max) {

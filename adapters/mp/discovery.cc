@@ -90,8 +90,7 @@ Result<OutgoingMessage> discovery_message(const MpSettings& settings, const MpId
   XmlWriter to(16 * 1024, settings.message_bytes_max);
   ReportHeader header;
   header.action = InventoryAction::discovery;
-  write_report_header(to, settings, identity, facts, header);
-  to.markup("<ReportBody>");
+  const std::size_t full_begins = begin_inventory(to, settings, identity, facts, header);
 
   const std::string id_change =
       discovery.installed_at_ms() > 0 ? us_datetime(discovery.installed_at_ms()).value_or("") : "";
@@ -126,9 +125,8 @@ Result<OutgoingMessage> discovery_message(const MpSettings& settings, const MpId
     properties.emplace_back("MACAddress", one.mac);
     write_instance(to, identity, "Win32_NetworkAdapterConfiguration", properties);
   }
-  to.markup("</ReportBody></Report>");
   return assemble(settings, identity, facts,
-                  inventory_draft(settings, identity, facts, header, "MP_DdrEndpoint", to.take()));
+                  end_inventory(to, settings, header, "MP_DdrEndpoint", full_begins));
 }
 
 }  // namespace greengate::adapters

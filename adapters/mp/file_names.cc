@@ -42,4 +42,25 @@ std::string printable_name(std::string_view name) {
   return out;
 }
 
+std::string attachment_name(std::string_view name) {
+  if (name == "." || name == "..") return "_";
+  std::string out(name);
+  for (char& c : out)
+    if (is_control(c) || std::string_view("\\/:*?\"<>|").find(c) != std::string_view::npos) c = '_';
+  // Windows drops these at a name's end, so that two names would be one.
+  if (!out.empty() && (out.back() == '.' || out.back() == ' ')) out.back() = '_';
+  return out;
+}
+
+std::string attachment_path(std::string_view path, std::string_view name) {
+  std::string out;
+  while (!path.empty()) {
+    const std::size_t slash = path.find('/');
+    out += attachment_name(path.substr(0, slash));
+    out += '/';
+    path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
+  }
+  return out + attachment_name(name);
+}
+
 }  // namespace greengate::adapters

@@ -16,4 +16,10 @@ Result<void> check_file_name(const char* code, std::string_view name, std::strin
 /// The name with every control character as \x and two hex digits: XML cannot hold them, and dropping them would give two files one name.
 std::string printable_name(std::string_view name);
 
+/// The name as an attachment may bear it, which the site may well use to write a file: what Windows reserves or would take for a path
+/// or a stream becomes _, control characters too.
+std::string attachment_name(std::string_view name);
+/// The same of a folder and a file in it; the slashes between stay. Names that climb ("..") become _ each.
+std::string attachment_path(std::string_view path, std::string_view name);
+
 }  // namespace greengate::adapters

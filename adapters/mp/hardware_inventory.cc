@@ -61,8 +61,7 @@ HardwareInventoryWriter::HardwareInventoryWriter(const MpSettings& settings,
       facts_(facts),
       header_(header_for(kind)),
       to_(64 * 1024, settings.message_bytes_max) {
-  write_report_header(to_, settings_, identity_, facts_, header_);
-  to_.markup("<ReportBody>");
+  full_begins_ = begin_inventory(to_, settings, identity, facts, header_);
 }
 
 Result<void> HardwareInventoryWriter::begin_class(const v1::InventoryClass& shape) {
@@ -178,10 +177,8 @@ Result<OutgoingMessage> HardwareInventoryWriter::finish() {
   if (instances_ == 0)
     return fail(Remedy::reject, "mp.inventory_empty",
                 "The inventory has no instances; a site would delete what it has.");
-  to_.markup("</ReportBody></Report>");
-  return assemble(
-      settings_, identity_, facts_,
-      inventory_draft(settings_, identity_, facts_, header_, "MP_HinvEndpoint", to_.take()));
+  return assemble(settings_, identity_, facts_,
+                  end_inventory(to_, settings_, header_, "MP_HinvEndpoint", full_begins_));
 }
 
 Result<OutgoingMessage> hardware_inventory_message(const MpSettings& settings,

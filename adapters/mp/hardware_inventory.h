@@ -56,6 +56,7 @@ class HardwareInventoryWriter {
   const ReportFacts& facts_;
   ReportHeader header_;
   XmlWriter to_;
+  std::size_t full_begins_ = 0;  ///< In what is written.
   std::size_t instances_ = 0;
 
   // Of the class begun: everything that repeats for each instance, already in UTF-16.

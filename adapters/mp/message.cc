@@ -68,17 +68,16 @@ Result<void> prepare_identity(const MpSettings& settings, MpIdentity& identity) 
   return {};
 }
 
-void close_text(const MpSettings& settings, std::string& stream) {
-  stream.append(2, '\0');
-  if (settings.trailing_crlf) stream += "\r\n";
+std::string_view text_end(const MpSettings& settings) {
+  return settings.trailing_crlf ? whole_text_end : whole_text_end.substr(0, nul_bytes);
 }
 
 Draft draft_of(const MpSettings& settings, std::string_view endpoint, std::string text) {
   Draft draft;
   draft.endpoint = endpoint;
-  draft.body = {0, text.size() + 2, {}, true};
+  draft.body = {0, text.size() + nul_bytes, {}, true};
   draft.stream = std::move(text);
-  close_text(settings, draft.stream);
+  draft.stream += text_end(settings);
   return draft;
 }
 
@@ -92,9 +91,11 @@ Result<OutgoingMessage> assemble(const MpSettings& settings, const MpIdentity& i
 
   OutgoingMessage message;
   message.xml_bytes = draft.stream.size();
-  const std::string payload = settings.compress
-                                  ? compress_zlib(draft.stream, settings.compression_level)
-                                  : std::move(draft.stream);
+  std::string payload = settings.compress
+                            ? compress_zlib(draft.stream, settings.compression_level)
+                            : std::move(draft.stream);
+  // The text is many times what is sent; it must not wait in memory while the message is signed and put together.
+  std::string().swap(draft.stream);
 
   Envelope envelope;
   const std::string sent_time = iso_datetime(facts.made_at);

@@ -74,13 +74,15 @@ struct Draft {
   bool invoke = false;
   bool is_signed = true;
   std::string_view file_type;
-  std::string stream;  ///< UTF-16LE texts, each closed by close_text().
+  std::string stream;  ///< UTF-16LE texts, each closed by text_end(); then attached bytes.
   ByteRange body;
   std::vector<ByteRange> attachments;
 };
 
-/// Appends the NUL that Body/@Length counts and the 0D 0A it does not (1.4).
-void close_text(const MpSettings& settings, std::string& stream);
+/// What ends a text in the stream: the NUL that Body/@Length counts and the 0D 0A it does not (1.4).
+std::string_view text_end(const MpSettings& settings);
+inline constexpr std::size_t nul_bytes = 2;
+inline constexpr std::string_view whole_text_end{"\0\0\r\n", 4};
 /// The ordinary case: one text, which is the body.
 Draft draft_of(const MpSettings& settings, std::string_view endpoint, std::string text);
 

@@ -10,26 +10,47 @@ constexpr std::string_view captured_name = "403838f7-69bb-43d5-8362-28a5755b97b5
 
 std::string_view description(InventoryAction action) {
   switch (action) {
-    case InventoryAction::hardware:
-      return "Hardware";
-    case InventoryAction::software:
-      return "Software";
-    case InventoryAction::discovery:
-      return "Discovery";
+    case InventoryAction::hardware: return "Hardware";
+    case InventoryAction::software: return "Software";
+    case InventoryAction::discovery: return "Discovery";
+    case InventoryAction::files: return "File Collection";
+    case InventoryAction::idmif:
+    case InventoryAction::idmif_otherwise: return "IDMIF";
   }
   return "";
+}
+
+/// The capture's gaps are 00 00 0D 0A; whoever asks for its layout gets them whatever `trailing_crlf` says.
+std::string_view end_in_layout(const MpSettings& settings) {
+  return settings.inventory_layout == InventoryLayout::captured ? whole_text_end : text_end(settings);
+}
+
+/// File collection has an action of its own name and no date (D 5.8); all others share one form (5.1).
+void write_action(XmlWriter& to, const ReportFacts& facts, InventoryAction action) {
+  if (action == InventoryAction::files) {
+    to.markup("<FileCollectionAction>");
+    to.element("FileCollectionActionID", action_id(action));
+    to.element("Description", description(action));
+    to.markup("</FileCollectionAction>");
+    return;
+  }
+  to.markup("<InventoryAction ActionType=\"Predefined\">");
+  to.element("InventoryActionID", action_id(action));
+  to.element("Description", description(action));
+  to.element("InventoryActionLastUpdateTime", cim_datetime(facts.inventory_policy_date));
+  to.markup("</InventoryAction>");
 }
 
 }  // namespace
 
 std::string_view action_id(InventoryAction action) {
   switch (action) {
-    case InventoryAction::hardware:
-      return "{00000000-0000-0000-0000-000000000001}";
-    case InventoryAction::software:
-      return "{00000000-0000-0000-0000-000000000002}";
-    case InventoryAction::discovery:
-      return "{00000000-0000-0000-0000-000000000003}";
+    case InventoryAction::hardware: return "{00000000-0000-0000-0000-000000000001}";
+    case InventoryAction::software: return "{00000000-0000-0000-0000-000000000002}";
+    case InventoryAction::discovery: return "{00000000-0000-0000-0000-000000000003}";
+    case InventoryAction::files: return "{00000000-0000-0000-0000-000000000010}";
+    case InventoryAction::idmif: return "{00000000-0000-0000-0000-000000000011}";
+    case InventoryAction::idmif_otherwise: return "{00000000-0000-0000-0000-000000000012}";
   }
   return "";
 }
@@ -63,43 +84,46 @@ void write_report_header(XmlWriter& to, const MpSettings& settings, const MpIden
   to.markup("</Version>");
   to.element("Format", header.format);
   to.markup("</ReportDetails>");
-  if (header.action) {
-    to.markup("<InventoryAction ActionType=\"Predefined\">");
-    to.element("InventoryActionID", action_id(*header.action));
-    to.element("Description", description(*header.action));
-    to.element("InventoryActionLastUpdateTime", cim_datetime(facts.inventory_policy_date));
-    to.markup("</InventoryAction>");
-  }
+  if (header.action) write_action(to, facts, *header.action);
   to.markup("</ReportHeader>");
 }
 
-Draft inventory_draft(const MpSettings& settings, const MpIdentity& identity,
-                      const ReportFacts& facts, const ReportHeader& header,
-                      std::string_view endpoint, std::string full) {
-  if (settings.inventory_layout == InventoryLayout::inline_body)
-    return draft_of(settings, endpoint, std::move(full));
+std::size_t begin_inventory(XmlWriter& to, const MpSettings& settings, const MpIdentity& identity,
+                            const ReportFacts& facts, const ReportHeader& header) {
+  if (settings.inventory_layout != InventoryLayout::inline_body) {
+    write_report_header(to, settings, identity, facts, header);
+    to.markup("<ReportBody /></Report>");
+    to.raw(end_in_layout(settings));
+  }
+  const std::size_t full_begins = to.size();
+  write_report_header(to, settings, identity, facts, header);
+  to.markup("<ReportBody>");
+  return full_begins;
+}
 
-  XmlWriter header_report;
-  write_report_header(header_report, settings, identity, facts, header);
-  header_report.markup("<ReportBody /></Report>");
-
+Draft end_inventory(XmlWriter& to, const MpSettings& settings, const ReportHeader& header,
+                    std::string_view endpoint, std::size_t full_begins) {
+  to.markup("</ReportBody></Report>");
+  const std::size_t full_bytes = to.size() - full_begins;
+  const std::string_view end = end_in_layout(settings);
+  to.raw(end);
   Draft draft;
   draft.endpoint = endpoint;
-  draft.stream = header_report.take();
-  const std::size_t header_bytes = draft.stream.size();
-  close_text(settings, draft.stream);
-  const std::size_t second = draft.stream.size();
-  draft.stream += full;
-  close_text(settings, draft.stream);
+  draft.stream = to.take();
   // An attachment's length leaves the NUL out, the body's counts it (S 2.2).
-  if (settings.inventory_layout == InventoryLayout::attach) {
-    draft.body = {0, header_bytes + 2, {}, true};
-    draft.attachments.push_back(
-        {second, full.size(), std::string(action_id(*header.action)), true});
-  } else {
-    draft.body = {second, full.size() + 2, {}, true};
-    draft.attachments.push_back({0, header_bytes, std::string(captured_name), true});
-    draft.attachments.push_back({second, full.size(), {}, false});
+  switch (settings.inventory_layout) {
+    case InventoryLayout::inline_body:
+      draft.body = {0, full_bytes + nul_bytes, {}, true};
+      break;
+    case InventoryLayout::attach:
+      draft.body = {0, full_begins - end.size() + nul_bytes, {}, true};
+      draft.attachments.push_back({full_begins, full_bytes, std::string(action_id(*header.action)), true});
+      break;
+    case InventoryLayout::captured:
+      draft.body = {full_begins, full_bytes + nul_bytes, {}, true};
+      draft.attachments.push_back({0, full_begins - end.size(), std::string(captured_name), true});
+      draft.attachments.push_back({full_begins, full_bytes, {}, false});
+      break;
   }
   return draft;
 }

@@ -61,6 +61,13 @@ std::vector<ConfigProblem> MpSettings::problems(const std::string& prefix) const
   if (state_priority < -1 || state_priority > 5)
     complain("state_priority",
              " is " + std::to_string(state_priority) + "; it can be 0 to 5, or -1 for none.");
+  if (idmif_action != 11 && idmif_action != 12)
+    complain("idmif_action", " is " + std::to_string(idmif_action) + "; it can be 11 or 12.");
+  if (encrypt)
+    complain("encrypt", " is true; how a management point wants messages encrypted is not public, so it can only be false. "
+                        "Leave \"Use encryption\" off at the site.");
+  if (verify_reply)
+    complain("verify_reply", " is true; how a management point signs its replies is not public, so it can only be false.");
   if (certificate.common_name.empty() || certificate.common_name.size() > 64)
     complain("certificate_common_name", " must have 1 to 64 characters.");
   if (certificate.days < 1 || certificate.days > 3650)
@@ -73,6 +80,13 @@ std::vector<ConfigProblem> MpSettings::problems(const std::string& prefix) const
     complain("message_bytes_max", " must lie between 64KiB and 256MiB.");
   if (reply_bytes_max < 64u << 10 || reply_bytes_max > 256u << 20)
     complain("reply_bytes_max", " must lie between 64KiB and 256MiB.");
+  if (policy_body_bytes_max < 16u << 10 || policy_body_bytes_max > 64u << 20)
+    complain("policy_body_bytes_max", " must lie between 16KiB and 64MiB.");
+  if (policy_request_type != "Always" && policy_request_type != "Full" && policy_request_type != "OnUpdate")
+    complain("policy_request_type",
+             " is \"" + policy_request_type + "\"; it can be \"Always\", \"Full\" or \"OnUpdate\".");
+  if (!policy_validation.empty() && policy_validation != "CRC")
+    complain("policy_validation", " is \"" + policy_validation + "\"; it can be \"CRC\", or empty for none.");
   if (exchange_timeout < std::chrono::milliseconds(100) ||
       exchange_timeout > std::chrono::minutes(10))
     complain("exchange_timeout", " must lie between 100ms and 10min.");

@@ -36,8 +36,7 @@ SoftwareInventoryWriter::SoftwareInventoryWriter(const MpSettings& settings, con
       header_(header_for(kind)),
       to_(64 * 1024, settings.message_bytes_max),
       open_(instance_open(identity)) {
-  write_report_header(to_, settings_, identity_, facts_, header_);
-  to_.markup("<ReportBody>");
+  full_begins_ = begin_inventory(to_, settings, identity, facts, header_);
 }
 
 Result<void> SoftwareInventoryWriter::file(const v1::SoftwareFile& file, InstanceContent content) {
@@ -77,9 +76,8 @@ Result<OutgoingMessage> SoftwareInventoryWriter::finish() {
     return fail(Remedy::reject, "mp.inventory_empty",
                 "The software inventory names no files; a site would delete what it has.");
   }
-  to_.markup("</ReportBody></Report>");
   return assemble(settings_, identity_, facts_,
-                  inventory_draft(settings_, identity_, facts_, header_, "MP_SinvEndpoint", to_.take()));
+                  end_inventory(to_, settings_, header_, "MP_SinvEndpoint", full_begins_));
 }
 
 }  // namespace greengate::adapters

@@ -36,6 +36,7 @@ class SoftwareInventoryWriter {
   ReportHeader header_;
   XmlWriter to_;
   std::string open_;  ///< <Instance … Content=", the same for every file.
+  std::size_t full_begins_ = 0;  ///< In what is written.
   std::size_t instances_ = 0;
 };
 

@@ -60,8 +60,7 @@ Result<OutgoingMessage> state_message(const MpSettings& settings, const MpIdenti
                     std::to_string(messages.size()) + ".");
 
   XmlWriter to(32 * 1024, settings.message_bytes_max);
-  to.markup("<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n");  // relayed bodies have it, others
-                                                               // must not (D 1.4)
+  to.markup(relay_declaration);
   ReportHeader header;
   header.content = "State Message Data";
   header.format = "1.0";

@@ -1,6 +1,7 @@
 #include "simulators/management_point/faults.h"
 
 #include "simulators/common/text.h"
+#include "simulators/management_point/hostile.h"
 
 #include <boost/json.hpp>
 
@@ -26,6 +27,7 @@ constexpr KindName kind_names[] = {
     {FaultKind::close_mid_reply, "close_mid_reply"},
     {FaultKind::trickle, "trickle"},
     {FaultKind::registration, "registration"},
+    {FaultKind::hostile, "hostile"},
 };
 
 bool number(const json::object& from, std::string_view key, std::int64_t least, std::int64_t most,
@@ -51,7 +53,7 @@ Result<std::uint64_t> Faults::add(std::string_view json_text) {
   bool known = false;
   for (const auto& [key, member] : object) {
     static constexpr std::string_view keys[] = {"kind",  "status", "retry_after_s", "latency_ms",
-                                                "bytes", "count",  "probability",   "endpoint"};
+                                                "bytes", "count",  "probability",   "endpoint", "form"};
     if (std::find(std::begin(keys), std::end(keys), std::string_view(key)) == std::end(keys))
       return wrong("A fault has no member \"" + std::string(key) + "\".");
   }
@@ -61,7 +63,7 @@ Result<std::uint64_t> Faults::add(std::string_view json_text) {
   if (!known)
     return wrong(
         "kind is status, latency, empty, drop_before_read, drop_after_read, drop_reply, "
-        "close_mid_reply, trickle or registration.");
+        "close_mid_reply, trickle, registration or hostile.");
   std::int64_t status = fault.kind == FaultKind::registration ? 2 : 503;
   if (!number(object, "status", -1, 599, status) ||
       !number(object, "retry_after_s", 0, 86'400, fault.retry_after_s) ||
@@ -85,6 +87,14 @@ Result<std::uint64_t> Faults::add(std::string_view json_text) {
     if (!endpoint->is_string() || endpoint->as_string().size() > 128)
       return wrong("endpoint is a TargetEndpoint or a path.");
     fault.endpoint = std::string(endpoint->as_string());
+  }
+  if (const auto* form = object.if_contains("form"); form != nullptr && form->is_string())
+    fault.form = std::string(form->as_string());
+  const auto& forms = hostile_forms();
+  if (fault.kind == FaultKind::hostile && std::find(forms.begin(), forms.end(), fault.form) == forms.end()) {
+    std::string names;
+    for (const std::string_view name : forms) names += (names.empty() ? "" : ", ") + std::string(name);
+    return wrong("form is one of " + names + ".");
   }
   const std::lock_guard lock(mutex_);
   if (faults_.size() >= faults_max)
@@ -110,7 +120,8 @@ json::array Faults::list() const {
                      {"bytes", fault.bytes},
                      {"count", fault.count},
                      {"probability", fault.probability},
-                     {"endpoint", fault.endpoint}};
+                     {"endpoint", fault.endpoint},
+                     {"form", fault.form}};
     for (const KindName& name : kind_names)
       if (name.kind == fault.kind) one["kind"] = name.name;
     all.push_back(std::move(one));

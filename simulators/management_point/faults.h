@@ -25,6 +25,7 @@ enum class FaultKind {
   trickle,          ///< Writes the answer `bytes` at a time, `latency_ms` apart.
   registration,     ///< Answers registrations with `status` 2 or 3, or -1 for ApprovalStatus -1
                     ///< without SMSID.
+  hostile,          ///< Answers with `form` of hostile.h, applies nothing, and closes.
 };
 
 struct Fault {
@@ -36,6 +37,7 @@ struct Fault {
   std::int64_t bytes = 16;
   std::int64_t count = -1;  ///< Times left; -1: until deleted.
   double probability = 1.0;
+  std::string form;      ///< Of a hostile answer.
   std::string endpoint;  ///< TargetEndpoint or a path; empty: all.
 };
 

@@ -2,6 +2,7 @@
 
 #include "core/log.h"
 #include "simulators/common/text.h"
+#include "simulators/management_point/hostile.h"
 #include "simulators/management_point/site.h"
 
 #include <boost/asio.hpp>
@@ -375,6 +376,14 @@ struct ManagementPoint::Impl : std::enable_shared_from_this<Impl> {
     for (const Fault& fault : faults) {
       if (fault.kind == FaultKind::drop_after_read) {
         site.note_fault(incoming, "drop_after_read");
+        co_return false;
+      }
+      if (fault.kind == FaultKind::hostile) {
+        site.note_fault(incoming, "hostile");
+        if (auto answer = hostile_answer(fault.form)) {
+          const bool sent = co_await write(stream, std::move(*answer));
+          (void)sent;
+        }
         co_return false;
       }
       if (fault.kind == FaultKind::status || fault.kind == FaultKind::empty) {

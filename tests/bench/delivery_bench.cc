@@ -154,7 +154,9 @@ int run(const Options& options) {
   auto url = adapters::parse_url("http://127.0.0.1:" + std::to_string(simulator.port()));
   std::vector<std::unique_ptr<workers::MpDoor>> doors;
   doors.push_back(std::make_unique<RealDoor>(**http, clock, settings, *url));
-  workers::Courier courier({}, std::move(doors), clock, metrics, 1);
+  workers::CourierConfig courier_config;
+  courier_config.pacing = workers::PacingConfig::unlimited();  // how fast it can be, not how fast it should
+  workers::Courier courier(courier_config, std::move(doors), clock, metrics, 1);
   workers::Identities identities(settings, (*store)->devices(), *sealer, 64);
   workers::KeyPool keys(4);
   workers::Translator translator(settings);

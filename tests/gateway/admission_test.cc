@@ -161,8 +161,8 @@ TEST(Admission, RejectsForGoodWhatCanNeverBeKept) {
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
   odd.set_kind(static_cast<v1::Kind>(77));
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
-  odd.set_kind(v1::KIND_RESYNC);
-  EXPECT_EQ(rejected(odd), "report.kind_unknown") << "the gateway's own";
+  odd.set_kind(v1::KIND_RESYNC);  // would make the gateway send everything again at an agent's word
+  EXPECT_EQ(rejected(odd), "report.kind_reserved");
   odd = report(1);
   odd.set_lane(v1::LANE_STATE);
   EXPECT_EQ(rejected(odd), "report.lane_wrong");

@@ -1,5 +1,6 @@
 """Wrong keys, broken frames, strangers, and an agent in another language: each is told plainly, and nobody else suffers."""
 
+import concurrent.futures
 import importlib
 import os
 import pathlib
@@ -178,6 +179,41 @@ class Hostile(unittest.TestCase):
         self.world.wait("its two reports to be delivered",
                         lambda: sum(r["state"] == "delivered" for r in self.world.reports(mine)) == 2)
         self.assertEqual(self.world.refused_at_site(), [])
+
+
+class HostileSite(unittest.TestCase):
+    """A management point that lies: each answer ends in an error with its own code, costs bounded memory, and loses nothing."""
+
+    # What the gateway's log must call each answer to an Invoke.
+    CODES = {"doctype": "mp.reply_xml", "entities": "mp.reply_xml", "deep": "mp.reply_xml", "bomb": "mp.inflate_too_large", "wrong_charset": "mp.reply_xml",
+             "no_zlib": "mp.inflate", "cut": "mp.multipart", "huge_length": "http.reply_too_large", "flood": "http.reply_too_large",
+             "redirect": "http.redirect", "long_header": "http.reply_too_large", "garbage": "http.protocol"}
+    RESIDENT_MAX = 700 << 20  # with AddressSanitizer's own quarter of a gigabyte; the lies unfold to more than a gigabyte together
+
+    def resident(self, world):
+        with open(f"/proc/{world.processes['gateway'].pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))
+
+    def tell(self, form, code):
+        with estate() as world:
+            world.start_site()
+            world.start_gateway(site='configuration_retry = "200ms"\n')
+            world.site.ask("POST", "/mp/faults", {"kind": "hostile", "form": form, "endpoint": "MP_ClientRegistration", "count": 2})
+            world.site.ask("POST", "/mp/faults", {"kind": "hostile", "form": form, "endpoint": "MP_HinvEndpoint", "count": 1})
+            agent = world.enrol_agent()
+            world.wait(f"the lie {form} to be called {code}", lambda: code in world.log_of("greengate"), patience_s=120)
+            world.wait("the truth to arrive all the same",
+                       lambda: len(world.reports(agent)) >= 3 and not any(r["state"] in ("waiting", "leased") for r in world.reports(agent)),
+                       patience_s=180)
+            self.assertEqual([r for r in world.reports(agent) if r["state"] == "buried"], [], form)
+            self.assertEqual(world.refused_at_site(), [], form)
+            self.assertLess(self.resident(world), self.RESIDENT_MAX, form)
+
+    def test_every_lie_in_a_reply_has_its_code_and_the_agent_registers_when_the_lies_end(self):
+        # Most of each is waiting for a back-off, so a few run beside one another.
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(self.tell, form, code) for form, code in self.CODES.items()]:
+                done.result()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "adapters/mp/utf16.h"
 #include "greengate/v1/report.pb.h"
 #include "tests/adapters/mp/fixture.h"
+#include "tests/adapters/mp/sample_reports.h"
 
 #include <gtest/gtest.h>
 
@@ -14,26 +15,6 @@ namespace greengate::test {
 namespace {
 
 using namespace greengate::adapters;
-
-v1::Discovery sample_discovery() {
-  v1::Discovery discovery;
-  discovery.set_host_name("lnx-a001");
-  discovery.set_fqdn("lnx-a001.example.test");
-  discovery.set_domain("example.test");
-  discovery.set_kernel("Linux 6.8.0-45");
-  discovery.set_model("Edge Box 3");
-  discovery.set_serial_number("SN-0001");
-  discovery.set_system_uuid("5A1B7C3D-0000-4000-8000-00000000A0FF");
-  discovery.set_product_version("1");
-  discovery.set_installed_at_ms(to_millis(sample_facts().made_at));
-  auto* address = discovery.add_addresses();
-  address->set_interface("eth0");
-  address->set_index(1);
-  address->set_mac("02:00:00:00:00:01");
-  address->set_address("192.0.2.10");
-  address->set_subnet("192.0.2.0");
-  return discovery;
-}
 
 TEST(Discovery, EqualsTheSample) {
   const auto message =
@@ -94,85 +75,6 @@ TEST(Discovery, RefusesAFloodOfAddresses) {
   EXPECT_STREQ(message.error().code, "mp.discovery_addresses");
 }
 
-void set(v1::Value* value, const char* text) {
-  value->set_text(text);
-}
-void set(v1::Value* value, bool truth) {
-  value->set_boolean(truth);
-}
-void set(v1::Value* value, int number) {
-  value->set_integer(number);
-}
-void set(v1::Value* value, WallTime time) {
-  value->set_time_ms(to_millis(time));
-}
-void set(v1::Value* value, v1::Value given) {
-  *value = std::move(given);
-}
-
-v1::Value date(const char* text) {
-  v1::Value value;
-  value.set_date(text);
-  return value;
-}
-
-v1::Value list(std::initializer_list<const char*> items) {
-  v1::Value value;
-  for (const char* item : items) value.mutable_list()->add_items(item);
-  return value;
-}
-
-v1::InventoryClass* add_class(v1::HardwareInventory& to, const char* name, const char* name_space,
-                              std::initializer_list<const char*> properties,
-                              std::initializer_list<std::uint32_t> keys) {
-  auto* made = to.add_classes();
-  made->set_name(name);
-  made->set_name_space(name_space);
-  for (const char* property : properties) made->add_properties(property);
-  for (const std::uint32_t key : keys) made->add_key_properties(key);
-  return made;
-}
-
-template <class... V>
-void add_row(v1::InventoryClass* to, V... values) {
-  auto* row = to->add_instances();
-  (set(row->add_values(), values), ...);
-}
-
-WallTime on(int year, unsigned month, unsigned day, int hour) {
-  using namespace std::chrono;
-  return sys_days(year_month_day(std::chrono::year(year), std::chrono::month(month),
-                                 std::chrono::day(day))) +
-         hours(hour);
-}
-
-v1::HardwareInventory sample_inventory() {
-  v1::HardwareInventory inventory;
-  add_row(add_class(inventory, "Win32_OperatingSystem", "",
-                    {"BuildNumber", "Caption", "InstallDate", "LastBootUpTime", "Name",
-                     "TotalVisibleMemorySize", "Version"},
-                    {4}),
-          "6.8.0-45", "Ubuntu 24.04.1 LTS", on(2025, 3, 1, 8), on(2026, 1, 14, 9),
-          "Ubuntu 24.04.1 LTS", 16301234, "24.04");
-  add_row(add_class(inventory, "Win32_ComputerSystem", "root\\cimv2",
-                    {"Domain", "Manufacturer", "Model", "Name", "NumberOfProcessors"}, {3}),
-          "example.test", "Contoso", "Edge Box 3", "LNX-A001", 1);
-  add_row(add_class(inventory, "Win32_BIOS", "",
-                    {"Manufacturer", "ReleaseDate", "SerialNumber", "SMBIOSBIOSVersion"}, {2}),
-          "Contoso", on(2024, 6, 1, 0), "SN-0001", "1.2.3");
-  add_row(
-      add_class(inventory, "Win32_NetworkAdapterConfiguration", "",
-                {"DHCPEnabled", "Index", "IPAddress", "IPEnabled", "IPSubnet", "MACAddress"}, {1}),
-      true, 1, list({"192.0.2.10"}), true, list({"255.255.255.0"}), "02:00:00:00:00:01");
-  add_row(add_class(inventory, "SMS_LogicalDisk", "root\\cimv2\\sms",
-                    {"DeviceID", "DriveType", "FileSystem", "FreeSpace", "Size"}, {0}),
-          "/dev/sda1", 3, "ext4", 120000, 240000);
-  add_row(add_class(inventory, "Win32Reg_AddRemovePrograms", "",
-                    {"DisplayName", "InstallDate", "ProdID", "Publisher", "Version"}, {2}),
-          "openssl", date("20251201"), "openssl", "Ubuntu", "3.0.13");
-  return inventory;
-}
-
 Result<OutgoingMessage> full(const v1::HardwareInventory& inventory,
                              const MpSettings& settings = sample_settings()) {
   return hardware_inventory_message(settings, sample_identity(), sample_facts(), inventory);
@@ -187,25 +89,8 @@ TEST(HardwareInventory, EqualsTheFullSample) {
 }
 
 TEST(HardwareInventory, EqualsTheDeltaSample) {
-  v1::HardwareInventory changes;
-  auto* disks = add_class(changes, "SMS_LogicalDisk", "root\\cimv2\\sms",
-                          {"DeviceID", "DriveType", "FileSystem", "FreeSpace", "Size"}, {0});
-  add_row(disks, "/dev/sda1", 3, "ext4", 118000, 240000);
-  auto* programs = add_class(changes, "Win32Reg_AddRemovePrograms", "",
-                             {"DisplayName", "ProdID", "Publisher", "Version"}, {1});
-  add_row(programs, "Telnet", "telnet", "Ubuntu", "0.17");
-  add_row(programs, "jq", "jq", "Ubuntu", "1.7");
-  ReportFacts facts = sample_facts();
-  facts.version_minor = 1;
   const MpSettings settings = sample_settings();
-  const MpIdentity identity = sample_identity();
-  HardwareInventoryWriter writer(settings, identity, facts, InventoryKind::delta);
-  ASSERT_TRUE(writer.begin_class(*disks));
-  ASSERT_TRUE(writer.instance(disks->instances(0), InstanceContent::updated));
-  ASSERT_TRUE(writer.begin_class(*programs));
-  ASSERT_TRUE(writer.instance(programs->instances(0), InstanceContent::deleted));
-  ASSERT_TRUE(writer.instance(programs->instances(1), InstanceContent::added));
-  const auto message = writer.finish();
+  const auto message = sample_delta(settings);
   ASSERT_TRUE(message);
   EXPECT_EQ(body_text(open(*message)), sample("hinv-delta.xml"));
 }
@@ -319,21 +204,6 @@ TEST(InventoryLayout, CapturedHasTheRangesOfTheCapture) {
                                "\" /><Body Type=\"ByteRange\" Length=\"" + std::to_string(r2 + 2) +
                                "\" Offset=\"" + std::to_string(r1 + 4) + "\" />"),
             std::string::npos);
-}
-
-std::vector<v1::StateMessage> sample_states() {
-  std::vector<v1::StateMessage> states(2);
-  states[0].set_time_ms(to_millis(on(2026, 1, 15, 10)) + 15 * 60'000);
-  states[0].set_topic_type(500);
-  states[0].set_topic_id("505fda07-b4f3-45fb-83d9-8642554e2773");
-  states[0].set_topic_id_type(3);
-  states[0].set_state_id(2);
-  states[0].add_parameters("200");
-  states[1].set_time_ms(states[0].time_ms() + 1000);
-  states[1].set_topic_type(501);
-  states[1].set_topic_id("{0A0B0C0D-0000-4000-8000-000000000501}");
-  states[1].set_state_id(3);
-  return states;
 }
 
 TEST(StateMessages, EqualTheSampleInOneReport) {

@@ -2,7 +2,7 @@
 #include "adapters/mp/software_inventory.h"
 #include "adapters/mp/utf16.h"
 #include "greengate/v1/report.pb.h"
-#include "tests/adapters/mp/fixture.h"
+#include "tests/adapters/mp/sample_reports.h"
 
 #include <gtest/gtest.h>
 
@@ -10,21 +10,6 @@ namespace greengate::test {
 namespace {
 
 using namespace greengate::adapters;
-
-v1::SoftwareFile sample_file() {
-  v1::SoftwareFile file;
-  file.set_name("edge-agent");
-  file.set_path("/opt/contoso/bin/");
-  file.set_size(1048576);
-  file.set_modified_ms(1767225600000);  // 2026-01-01
-  file.set_company_name("Contoso");
-  file.set_product_name("Edge Agent");
-  file.set_product_version("2.4");
-  file.set_product_language("0");
-  file.set_file_version("2.4.0");
-  file.set_file_description("Edge agent");
-  return file;
-}
 
 class SoftwareInventory : public testing::Test {
  protected:
