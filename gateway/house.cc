@@ -278,6 +278,10 @@ void House::Rooms::connect() {
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
   });
+  // An agent that is away is not told: its next inventory is sent whole anyway.
+  pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {
+    (void)ingest->ask_full_state(agent, "The site asks for a state this gateway never had.");
+  });
   ingest->listen(*doorkeeper);
   ingest->on_task_result([this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); });
   if (config.has_role("deliver")) ingest->on_ask([this](const AgentId& agent, const v1::Ask& ask) { enquiries->asked(agent, ask); });

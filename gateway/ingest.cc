@@ -847,6 +847,12 @@ bool Ingest::send_receipt(const AgentId& agent, const v1::Receipt& receipt) {
   return loop_->send({agent, {}, receipt});
 }
 
+bool Ingest::ask_full_state(const AgentId& agent, const std::string& reason) {
+  v1::Frame frame;
+  frame.mutable_full_state_wanted()->set_reason(reason);
+  return loop_->send({agent, frame.SerializeAsString(), std::nullopt});
+}
+
 bool Ingest::send_answer(const AgentId& agent, const v1::Answer& answer) {
   v1::Frame frame;
   *frame.mutable_answer() = answer;
