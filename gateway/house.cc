@@ -246,6 +246,7 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
   policy->connect({
       .answered = [this](const AgentId& agent) { errands->invoke_answered(agent); },
       .refused = [this](const AgentId& agent) { return errands->invoke_refused(agent); },
+      .unexpected = [this](const AgentId& agent) { errands->reply_unexpected(agent); },
       .connected = [this](const AgentId& agent) { return ingest->presence().connected(agent); },
       .direct = [this](const AgentId& agent, const workers::PolicyRhythm& rhythm) { (void)ingest->send_directions(agent, directions_of(rhythm)); },
   });

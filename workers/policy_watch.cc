@@ -322,8 +322,10 @@ Result<adapters::PolicyReply> PolicyWatch::request(const AgentId& agent, const a
     return fail(Remedy::retry, "mp.refused", "The management point answered the policy request with nothing.",
                 ways_.refused ? ways_.refused(agent) : refused_retry);
   }
-  if (ways_.answered) ways_.answered(agent);
-  return adapters::parse_policy_reply(settings_, answer->xml);
+  auto reply = adapters::parse_policy_reply(settings_, answer->xml);
+  const bool is_reply = reply || std::string_view(reply.error().code) != "mp.policy_reply";
+  if (const auto& tell = is_reply ? ways_.answered : ways_.unexpected) tell(agent);
+  return reply;
 }
 
 void PolicyWatch::answer_resyncs(const AgentId& agent, const std::vector<Resync>& wanted, bool& incomplete) {
