@@ -43,8 +43,48 @@ ScheduleConfig schedule_config(const AgentConfig& config) {
   ScheduleConfig made;
   made.heartbeat_interval = config.heartbeat_interval;
   made.inventory_interval = config.inventory_interval;
+  made.software_interval = config.software_inventory_interval;
+  made.files_interval = config.files.interval;
+  made.software = config.software.enabled && !config.software.paths.empty() && !config.file.empty();
+  made.files = !config.files.collect.empty() && !config.file.empty();
   made.seed = random_u64();
   return made;
+}
+
+FileSenderConfig sender_config(const AgentConfig& config) {
+  FileSenderConfig made;
+  made.ledger_file = config.ledger_file();
+  // A small outbox is not for files alone.
+  made.window_bytes = std::min(made.window_bytes, config.outbox_bytes_max / 4);
+  made.chunk_bytes = static_cast<std::size_t>(std::min(config.files.chunk_bytes, made.window_bytes));
+  made.bytes_per_second = static_cast<std::uint64_t>(config.files.bytes_per_second);
+  return made;
+}
+
+// Which report a collection becomes. What the files become, FileSender knows.
+std::pair<v1::Lane, v1::Kind> report_of(Collection what) {
+  switch (what) {
+    case Collection::discovery:
+      return {v1::LANE_DISCOVERY, v1::KIND_DISCOVERY};
+    case Collection::inventory:
+      return {v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY};
+    default:
+      return {v1::LANE_INVENTORY, v1::KIND_SOFTWARE_INVENTORY};
+  }
+}
+
+Fact last_of(Collection what) {
+  switch (what) {
+    case Collection::discovery:
+      return Fact::last_discovery_ms;
+    case Collection::inventory:
+      return Fact::last_inventory_ms;
+    case Collection::software:
+      return Fact::last_software_ms;
+    case Collection::files:
+      break;
+  }
+  return Fact::last_files_ms;
 }
 
 CollectionRunnerConfig runner_config(const AgentConfig& config, const std::string& executable,
@@ -56,7 +96,10 @@ CollectionRunnerConfig runner_config(const AgentConfig& config, const std::strin
                   std::to_string(config.command_patience.count()),
                   "--installed-at-ms",
                   std::to_string(outbox.number(Fact::installed_at_ms))};
+  // The rest of what they need to know, they read where we did.
+  if (!config.file.empty()) made.command.insert(made.command.end(), {"--config", config.file});
   if (!config.may_run_commands) made.command.emplace_back("--no-commands");
+  made.command.insert(made.command.end(), {"--custom-problems", config.custom_problems_file()});
   made.patience = config.collection_patience;
   return made;
 }
@@ -131,9 +174,12 @@ Agent::Agent(AgentConfig config, std::string executable, StateDirectory director
       names_(machine_names()),
       conversation_(conversation_config(config_, *outbox_, names_), clock),
       schedule_(schedule_config(config_), outbox_->number(Fact::last_discovery_ms),
-                outbox_->number(Fact::last_inventory_ms), clock),
+                outbox_->number(Fact::last_inventory_ms), clock,
+                outbox_->number(Fact::last_software_ms), outbox_->number(Fact::last_files_ms)),
       runner_(runner_config(config_, executable, *outbox_), clock),
+      files_(sender_config(config_), *outbox_, clock),
       link_(link_config(config_, keys)),
+      watchers_(config_.watchers, *this, clock),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   // Only another process closes the file after writing: our own handle stays open.
   if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
@@ -156,7 +202,14 @@ void Agent::run(int stop_fd) {
   const std::string known = outbox_->fact(Fact::fqdn);
   converse_from_ = clock_.steady() + (known.empty() ? first_names_patience : milliseconds(0));
   if (!known.empty()) conversation_.set_fqdn(known);
+  auto door = Door::open(config_.door_file(), clock_);
+  if (door) {
+    door_ = std::move(*door);
+  } else {
+    log_.warn("no door for commands", kv("code", door.error().code), kv("why", door.error().message));
+  }
   while (!stopping_) turn(stop_fd, SteadyTime::max());
+  watchers_.close();
   log_.info("stopping", kv("reports_waiting", outbox_->count().reports));
 }
 
@@ -182,8 +235,11 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   }
   conversation_.tick();
   carry_out();
+  if (collecting_) send_files();
   publish_what_waits();
   collect_what_is_due();
+  if (collecting_) watchers_.tick();
+  if (door_) hear_door();
   if (clock_.steady() >= rest_at_) {
     rest_at_ = SteadyTime::max();
     give_back_memory();
@@ -192,6 +248,11 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   SteadyTime due = std::min({until, rest_at_, conversation_.next_due(), runner_.next_due()});
   if (!conversing_) due = std::min(due, converse_from_);
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
+  if (collecting_ && disk_pause_ <= clock_.steady()) due = std::min(due, files_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
   const auto now = clock_.steady();
   // A minute at most: the wait is measured on a clock that stands still while the machine sleeps.
@@ -204,6 +265,9 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   std::vector<int> present;
   for (const int fd : others) {
     if (fd >= 0) present.push_back(fd);
+  }
+  if (door_) {
+    for (const int fd : door_->descriptors()) present.push_back(fd);
   }
   const std::vector<bool> readable = link_.wait(present, patience);
   for (std::size_t i = 0; i < present.size(); ++i) {
@@ -274,8 +338,9 @@ void Agent::publish_what_waits() {
 void Agent::collect_what_is_due() {
   if (!collecting_ || runner_.running()) return;
   // Discovery first: it is small, and says who the inventory is about.
-  for (const Collection what : {Collection::discovery, Collection::inventory}) {
+  for (const Collection what : all_collections) {
     if (!schedule_.due(what)) continue;
+    if (what == Collection::inventory) unlink(config_.custom_problems_file().c_str());
     auto started = runner_.start(what);
     if (started) return;
     schedule_.failed(what);
@@ -285,15 +350,16 @@ void Agent::collect_what_is_due() {
 }
 
 void Agent::keep_collected(CollectionRunner::Finished finished) {
-  const bool is_inventory = finished.what == Collection::inventory;
+  if (finished.what == Collection::inventory) tell_custom_problems();
   if (!finished.body) {
     schedule_.failed(finished.what);
-    log_.error("collection failed", kv("what", is_inventory ? "inventory" : "discovery"),
+    log_.error("collection failed", kv("what", name_of(finished.what)),
                kv("code", finished.body.error().code),
                kv("why", finished.body.error().message));
     return;
   }
-  if (!is_inventory) {
+  if (finished.what == Collection::files) return take_file_plan(*finished.body, finished.took);
+  if (finished.what == Collection::discovery) {
     v1::Discovery discovery;
     if (discovery.ParseFromString(*finished.body) && !discovery.fqdn().empty()) {
       conversation_.set_fqdn(discovery.fqdn());
@@ -301,22 +367,68 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
     }
     converse_from_ = clock_.steady();
   }
-  const auto [lane, kind] = is_inventory
-                                ? std::pair(v1::LANE_INVENTORY, v1::KIND_HARDWARE_INVENTORY)
-                                : std::pair(v1::LANE_DISCOVERY, v1::KIND_DISCOVERY);
+  const auto [lane, kind] = report_of(finished.what);
   if (!keep(lane, kind, *finished.body)) {
     schedule_.failed(finished.what);
     return;
   }
   schedule_.finished(finished.what);
-  remember(is_inventory ? Fact::last_inventory_ms : Fact::last_discovery_ms,
-           std::to_string(to_millis(clock_.wall())));
-  log_.info("collected", kv("what", is_inventory ? "inventory" : "discovery"),
-            kv("bytes", finished.body->size()), kv("took_ms", finished.took));
-  if (is_inventory) {
+  remember(last_of(finished.what), std::to_string(to_millis(clock_.wall())));
+  log_.info("collected", kv("what", name_of(finished.what)), kv("bytes", finished.body->size()),
+            kv("took_ms", finished.took));
+  if (finished.what == Collection::inventory) {
     keep_state(config_.inventory_topic_type, "greengate:hardware-inventory",
                config_.inventory_state_id, {});
   }
+  rest_at_ = clock_.steady() + rest_after;
+}
+
+// What matches and has changed; sending it is another matter and may take long.
+void Agent::take_file_plan(const std::string& body, milliseconds took) {
+  auto plan = FilePlan::decode(body);
+  if (!plan) {
+    schedule_.failed(Collection::files);
+    log_.error("collection failed", kv("what", name_of(Collection::files)),
+               kv("code", "files.plan"), kv("why", "The collecting process told no plan."));
+    return;
+  }
+  const auto changed = std::count_if(plan->files.begin(), plan->files.end(),
+                                     [](const PlannedFile& file) { return file.changed; });
+  log_.info("collected", kv("what", name_of(Collection::files)), kv("files", plan->files.size()),
+            kv("changed", changed), kv("left", plan->left), kv("unreadable", plan->unreadable),
+            kv("too_large", plan->too_large), kv("took_ms", took));
+  schedule_.finished(Collection::files);
+  plan_asked_ = false;
+  files_.take(std::move(*plan));
+}
+
+void Agent::send_files() {
+  if (clock_.steady() < disk_pause_) return;
+  if (files_.needs_plan() && !plan_asked_) {
+    plan_asked_ = true;
+    schedule_.wanted(Collection::files);
+    // Nothing is collected any more: an empty plan forgets what was half-sent.
+    if (config_.files.collect.empty()) files_.take({});
+  }
+  if (clock_.steady() < files_.next_due()) return;
+  const auto progress = files_.work();
+  if (!progress) {
+    log_.error("report not kept", kv("code", progress.error().code),
+               kv("why", progress.error().message));
+    disk_pause_ = clock_.steady() + disk_patience;
+    return;
+  }
+  if (progress->put) {
+    conversation_.given(*progress->put);
+    look_ = true;
+  }
+  if (!progress->run_over) return;
+  if (progress->again) {
+    schedule_.failed(Collection::files);
+  } else {
+    remember(Fact::last_files_ms, std::to_string(to_millis(clock_.wall())));
+  }
+  log_.info("files sent", kv("files", progress->files), kv("bytes", progress->bytes));
   rest_at_ = clock_.steady() + rest_after;
 }
 
@@ -330,6 +442,68 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   conversation_.given(*kept);
   look_ = true;
   return true;
+}
+
+bool Agent::keep(const std::vector<Finding>& findings, const Notes& notes) {
+  std::vector<Draft> drafts;
+  for (const Finding& finding : findings) drafts.push_back({finding.lane, finding.kind, finding.body});
+  std::vector<OutboxNote> written;
+  for (const auto& [name, value] : notes) written.push_back({name, value});
+  const auto kept = outbox_->put_together(drafts, to_millis(clock_.wall()), written);
+  if (!kept) {
+    log_.error("report not kept", kv("code", kept.error().code), kv("why", kept.error().message));
+    return false;
+  }
+  if (findings.empty()) return true;
+  conversation_.given(*kept);
+  look_ = true;
+  return true;
+}
+
+// The site learns once that a script makes no statement, and once that it does again.
+void Agent::tell_custom_problems() {
+  std::ifstream file(config_.custom_problems_file(), std::ios::binary);
+  if (!file || config_.custom_topic_type == 0) return;
+  std::string text(256 << 10, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  const std::string before_text = note("custom");
+  const auto now = problems_from_text(text), before = problems_from_text(before_text);
+  const auto among = [](const std::vector<ScriptProblem>& all, const ScriptProblem& one, bool same_code) {
+    return std::any_of(all.begin(), all.end(), [&](const ScriptProblem& other) {
+      return other.script == one.script && (!same_code || other.code == one.code);
+    });
+  };
+  v1::StateMessages messages;
+  const auto tell = [&](const ScriptProblem& problem, bool failed) {
+    v1::StateMessage& message = *messages.add_messages();
+    message.set_time_ms(to_millis(clock_.wall()));
+    message.set_topic_type(config_.custom_topic_type);
+    message.set_topic_id("greengate:custom-inventory:" + problem.script);
+    message.set_state_id(failed ? config_.custom_failed_state_id : config_.custom_mended_state_id);
+    if (!failed) return;
+    message.add_parameters(problem.code);
+    message.add_parameters(problem.message);
+  };
+  for (const ScriptProblem& problem : now) {
+    if (!among(before, problem, true)) tell(problem, true);
+  }
+  for (const ScriptProblem& problem : before) {
+    if (!among(now, problem, false)) tell(problem, false);
+  }
+  if (messages.messages_size() == 0) return;
+  keep({{v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString()}}, {{"custom", problems_text(now)}});
+}
+
+void Agent::hear_door() {
+  for (const v1::Ask& ask : door_->poll()) {
+    if (conversation_.ask(ask)) continue;
+    v1::Answer answer;
+    answer.set_code("ask.not_connected");
+    answer.set_message("The agent is not connected to a gateway; `greengate-agent status` tells why.");
+    door_->answer(ask.nonce(), answer);
+  }
+  carry_out();
 }
 
 void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id,
@@ -391,6 +565,7 @@ void Agent::act(const SendFrame& send) {
 
 void Agent::act(const ReportsStored& reports) {
   look_ = true;
+  files_.outbox_changed();
   rest_at_ = clock_.steady() + rest_after;
   const std::int64_t at = reports.at_ms ? reports.at_ms : to_millis(clock_.wall());
   if (auto kept = outbox_->stored(reports.first, reports.last, at); !kept) {
@@ -414,7 +589,11 @@ void Agent::act(const ReportsSettled& reports) {
     log_.error("receipt not kept", kv("code", kept.error().code),
                kv("why", kept.error().message));
     disk_pause_ = clock_.steady() + disk_patience;
+    return;
   }
+  files_.outbox_changed();
+  if (reports.status == "rejected" || reports.status == "expired")
+    files_.rejected(reports.first, reports.last);
 }
 
 void Agent::act(const RunTask& task) {
@@ -429,6 +608,20 @@ void Agent::act(const SendFullState& wanted) {
   // What waits already answers the wish.
   if (!outbox_->has_waiting(v1::KIND_DISCOVERY)) schedule_.wanted(Collection::discovery);
   if (!outbox_->has_waiting(v1::KIND_HARDWARE_INVENTORY)) schedule_.wanted(Collection::inventory);
+  if (!outbox_->has_waiting(v1::KIND_SOFTWARE_INVENTORY)) schedule_.wanted(Collection::software);
+}
+
+void Agent::act(const Directed& directed) {
+  // Within reason, whatever the site says: neither every second nor never.
+  const auto bounded = [](std::uint32_t interval_s) {
+    if (interval_s == 0) return std::chrono::seconds(0);
+    return std::clamp<std::chrono::seconds>(std::chrono::seconds(interval_s),
+                                            std::chrono::minutes(15), std::chrono::hours(24 * 366));
+  };
+  const v1::Directions& directions = directed.directions;
+  schedule_.directed(bounded(directions.heartbeat_interval_s()),
+                     bounded(directions.inventory_interval_s()),
+                     bounded(directions.software_inventory_interval_s()));
 }
 
 void Agent::act(const Welcomed& welcomed) {
@@ -445,6 +638,7 @@ void Agent::act(const RenewIncarnation&) {
                kv("why", renewed.error().message));
     return;
   }
+  files_.outbox_changed();
   conversation_.renewed(outbox_->incarnation());
   conversation_.given(outbox_->last_sequence());
   log_.warn("outbox was an old copy", kv("new_incarnation", outbox_->incarnation()));
@@ -471,6 +665,14 @@ void Agent::act(const StateChanged& change) {
   remember(Fact::link_state, change.state);
   remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
   remember(Fact::link_since_ms, std::to_string(to_millis(clock_.wall())));
+}
+
+void Agent::act(const Answered& answered) {
+  if (door_) door_->answer(answered.answer.nonce(), answered.answer);
+}
+
+void Agent::act(const AsksLost&) {
+  if (door_) door_->answer_all("ask.disconnected", "The connection to the gateway was lost before it answered; try again.");
 }
 
 void Agent::act(const EnrolmentEnded& ended) {

@@ -15,6 +15,8 @@ constexpr std::size_t endpoints_max = 16;
 constexpr std::size_t token_characters_max = 512;
 constexpr std::int64_t outbox_bytes_least = 1 << 20;
 constexpr std::int64_t outbox_bytes_most = std::int64_t{16} << 30;
+constexpr std::size_t patterns_max = 64;
+constexpr std::size_t pattern_characters_max = 1'024;
 
 bool is_endpoint(const std::string& text) {
   if (!text.starts_with("tcp://")) return false;
@@ -35,6 +37,71 @@ void require_between(std::vector<ConfigProblem>& found, const std::string& key, 
   found.push_back({key, key + " is \"" + duration_text(value) + "\"; it can be \"" +
                             duration_text(least) + "\" to \"" + duration_text(most) + "\"" +
                             (zero_allowed ? ", or \"0s\" to leave it to the gateway." : ".")});
+}
+
+void require_between(std::vector<ConfigProblem>& found, const std::string& key, std::int64_t value,
+                     std::int64_t least, std::int64_t most, const char* unit = "") {
+  if (value >= least && value <= most) return;
+  found.push_back({key, key + " is " + std::to_string(value) + unit + "; it can be " +
+                            std::to_string(least) + " to " + std::to_string(most) + "."});
+}
+
+void require_list(std::vector<ConfigProblem>& found, const std::string& key,
+                  const std::vector<std::string>& list, bool full_paths) {
+  if (list.size() > patterns_max)
+    found.push_back({key, key + " has " + std::to_string(list.size()) + " entries; give at most 64."});
+  for (const std::string& entry : list) {
+    const bool climbs = ("/" + entry + "/").find("/../") != std::string::npos ||
+                        ("/" + entry + "/").find("/./") != std::string::npos ||
+                        entry.find("//") != std::string::npos;
+    if (entry.empty() || entry.size() > pattern_characters_max || (full_paths && climbs) ||
+        (full_paths && entry.front() != '/')) {
+      found.push_back({key, key + " has \"" + entry + "\"; give " +
+                                (full_paths ? "full paths without \"..\", such as \"/opt\"."
+                                            : "names or patterns, such as \"*.exe\".")});
+    }
+  }
+}
+
+void check_software(std::vector<ConfigProblem>& found, const AgentConfig& config) {
+  using namespace std::chrono_literals;
+  const SoftwareSettings& software = config.software;
+  require_list(found, "software.paths", software.paths, true);
+  require_list(found, "software.patterns", software.patterns, false);
+  require_list(found, "software.excludes", software.excludes, false);
+  require_between(found, "software.files_max", software.files_max, 1, 60'000);
+  require_between(found, "software.depth_max", software.depth_max, 0, 64);
+  require_between(found, "software.files_per_second", software.files_per_second, 0, 1'000'000);
+  require_between(found, "software.bytes_per_second", software.bytes_per_second, 0,
+                  std::int64_t{1} << 32, " bytes");
+  require_between(found, "software.full_look", software.full_look, 1h, 24h * 365, false);
+  require_between(found, "software.time_max", software.time_max, 1s, 2h, false);
+  if (software.time_max >= config.collection_patience) {
+    found.push_back({"software.time_max",
+                     "software.time_max is not shorter than reports.collection_patience, which "
+                     "would end the scan before it can keep what it saw."});
+  }
+}
+
+void check_files(std::vector<ConfigProblem>& found, const AgentConfig& config) {
+  using namespace std::chrono_literals;
+  const FileSettings& files = config.files;
+  require_list(found, "files.collect", files.collect, true);
+  for (const std::string& pattern : files.collect) {
+    const bool several = pattern.find("**") != pattern.rfind("**");
+    if (!pattern.ends_with('/') && !several) continue;
+    found.push_back({"files.collect", "files.collect has \"" + pattern +
+                                          "\"; end with a name or pattern, such as "
+                                          "\"/etc/contoso/*.conf\", with at most one \"**\"."});
+  }
+  require_between(found, "files.interval", files.interval, 1min, 24h * 90, false);
+  require_between(found, "files.file_bytes_max", files.file_bytes_max, 1, 24 << 20, " bytes");
+  require_between(found, "files.run_bytes_max", files.run_bytes_max, 1, std::int64_t{1} << 30,
+                  " bytes");
+  require_between(found, "files.files_max", files.files_max, 1, 5'000);
+  require_between(found, "files.chunk_bytes", files.chunk_bytes, 4 << 10, 1 << 20, " bytes");
+  require_between(found, "files.bytes_per_second", files.bytes_per_second, 1 << 10,
+                  std::int64_t{1} << 30, " bytes");
 }
 
 std::vector<ConfigProblem> problems_of(const AgentConfig& config) {
@@ -75,6 +142,10 @@ std::vector<ConfigProblem> problems_of(const AgentConfig& config) {
                   true);
   require_between(found, "reports.inventory_interval", config.inventory_interval, 1min, 24h * 90,
                   true);
+  require_between(found, "reports.software_inventory_interval", config.software_inventory_interval,
+                  1min, 24h * 90, true);
+  check_software(found, config);
+  check_files(found, config);
   require_between(found, "reports.command_patience", config.command_patience, 100ms, 10min, false);
   require_between(found, "reports.collection_patience", config.collection_patience, 1s, 2h, false);
   require_between(found, "reconnect.min", config.reconnect_min, 100ms, 1h, false);
@@ -109,9 +180,29 @@ LoadedConfig read(ConfigReader reader) {
   reader.read("enrolment.token_file", config.token_file);
   reader.read("reports.heartbeat_interval", config.heartbeat_interval);
   reader.read("reports.inventory_interval", config.inventory_interval);
+  reader.read("reports.software_inventory_interval", config.software_inventory_interval);
   reader.read("reports.may_run_commands", config.may_run_commands);
   reader.read("reports.command_patience", config.command_patience);
   reader.read("reports.collection_patience", config.collection_patience);
+  reader.read("software.enabled", config.software.enabled);
+  reader.read("software.paths", config.software.paths);
+  reader.read("software.patterns", config.software.patterns);
+  reader.read("software.excludes", config.software.excludes);
+  reader.read("software.executables_only", config.software.executables_only);
+  reader.read("software.cross_file_systems", config.software.cross_file_systems);
+  reader.read("software.files_max", config.software.files_max);
+  reader.read("software.depth_max", config.software.depth_max);
+  reader.read("software.time_max", config.software.time_max);
+  reader.read("software.files_per_second", config.software.files_per_second);
+  reader.read_bytes("software.bytes_per_second", config.software.bytes_per_second);
+  reader.read("software.full_look", config.software.full_look);
+  reader.read("files.collect", config.files.collect);
+  reader.read("files.interval", config.files.interval);
+  reader.read_bytes("files.file_bytes_max", config.files.file_bytes_max);
+  reader.read_bytes("files.run_bytes_max", config.files.run_bytes_max);
+  reader.read("files.files_max", config.files.files_max);
+  reader.read_bytes("files.chunk_bytes", config.files.chunk_bytes);
+  reader.read_bytes("files.bytes_per_second", config.files.bytes_per_second);
   reader.read_bytes("outbox.bytes_max", config.outbox_bytes_max);
   reader.read("reconnect.min", config.reconnect_min);
   reader.read("reconnect.max", config.reconnect_max);
@@ -119,6 +210,7 @@ LoadedConfig read(ConfigReader reader) {
   reader.read("state_messages.started_state_id", config.started_state_id);
   reader.read("state_messages.inventory_topic_type", config.inventory_topic_type);
   reader.read("state_messages.inventory_state_id", config.inventory_state_id);
+  read_watch_settings(reader, config);
   for (ConfigProblem& problem : problems_of(config)) found.push_back(std::move(problem));
   reader.add(std::move(found));
   loaded.problems = reader.problems();
@@ -128,7 +220,9 @@ LoadedConfig read(ConfigReader reader) {
 }  // namespace
 
 LoadedConfig load_config(const std::string& path) {
-  return read(ConfigReader::from_file(path));
+  LoadedConfig loaded = read(ConfigReader::from_file(path));
+  loaded.config.file = path;
+  return loaded;
 }
 
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages) {

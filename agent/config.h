@@ -1,11 +1,19 @@
 #pragma once
 
+#include "agent/collectors/custom_inventory.h"
+#include "agent/watchers/watchers.h"
+#include "agent/files/settings.h"
+#include "agent/software/settings.h"
 #include "core/log.h"
 
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
+
+namespace greengate {
+class ConfigReader;
+}
 
 namespace greengate::agent {
 
@@ -25,11 +33,16 @@ struct AgentConfig {
       0};  ///< reports.heartbeat_interval; 0: as the gateway says.
   std::chrono::milliseconds inventory_interval{
       0};                        ///< reports.inventory_interval; 0: as the gateway says.
+  std::chrono::milliseconds software_inventory_interval{
+      0};                        ///< reports.software_inventory_interval; 0: as the site says.
   bool may_run_commands = true;  ///< reports.may_run_commands
   std::chrono::milliseconds command_patience{
       10'000};  ///< reports.command_patience: for one command.
   std::chrono::milliseconds collection_patience{
       300'000};  ///< reports.collection_patience: for a whole collection.
+
+  SoftwareSettings software;  ///< software.*
+  FileSettings files;         ///< files.*
 
   std::int64_t outbox_bytes_max = 64 << 20;  ///< outbox.bytes_max
 
@@ -44,8 +57,21 @@ struct AgentConfig {
   std::uint32_t inventory_topic_type = 1300;  ///< state_messages.inventory_topic_type
   std::uint32_t inventory_state_id = 1;       ///< state_messages.inventory_state_id
 
+  WatchersConfig watchers;       ///< [status], [metering], [mif]: watch_config.cc
+  CustomInventoryConfig custom;  ///< [custom]
+  /// Of a script that makes no statement, and of one that does again. Topic type 0 sends none.
+  std::uint32_t custom_topic_type = 1300;    ///< state_messages.custom_topic_type
+  std::uint32_t custom_failed_state_id = 2;  ///< state_messages.custom_failed_state_id
+  std::uint32_t custom_mended_state_id = 1;  ///< state_messages.custom_mended_state_id
+
+  std::string custom_problems_file() const { return state_directory + "/custom_problems"; }
+  std::string door_file() const { return state_directory + "/agent.sock"; }
+  std::string file;  ///< Where all this was read from; empty: from no file.
+
   std::string keys_file() const { return state_directory + "/keys"; }
   std::string outbox_file() const { return state_directory + "/outbox.sqlite"; }
+  std::string software_cache_file() const { return state_directory + "/software.cache"; }
+  std::string ledger_file() const { return state_directory + "/sent-files"; }
 };
 
 struct LoadedConfig {
@@ -56,6 +82,9 @@ struct LoadedConfig {
 /// Reads the file. A token_file is not read here: at --check-config it may not exist yet.
 LoadedConfig load_config(const std::string& path);
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages);
+
+/// The part of load_config that is in watch_config.cc; after reports.collection_patience.
+void read_watch_settings(ConfigReader& reader, AgentConfig& config);
 
 /// The token to enrol with: `token`, or the first line of `token_file`; empty when there is none
 /// (an operator approves).

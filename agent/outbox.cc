@@ -42,6 +42,10 @@ const char* name_of(Fact fact) {
       return "last_discovery_ms";
     case Fact::last_inventory_ms:
       return "last_inventory_ms";
+    case Fact::last_software_ms:
+      return "last_software_ms";
+    case Fact::last_files_ms:
+      return "last_files_ms";
     case Fact::started_version:
       return "started_version";
     case Fact::link_state:
@@ -251,32 +255,57 @@ std::uint64_t Outbox::last_sequence() {
   return std::strtoull(meta("last_sequence").c_str(), nullptr, 10);
 }
 
-Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
-                                  std::int64_t collected_at_ms, std::uint32_t ttl_s) {
+Result<void> Outbox::insert(v1::Lane lane, v1::Kind kind, const std::string& body,
+                            std::int64_t collected_at_ms, std::uint32_t ttl_s) {
   const auto size = static_cast<std::int64_t>(body.size()) + row_overhead_bytes;
   if (size > config_.bytes_max) {
     return fail(
         Remedy::reject, "outbox.too_large",
         "A report of " + std::to_string(body.size()) + " bytes is larger than outbox.bytes_max.");
   }
+  Statement insert(db_, "INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)");
+  const std::uint64_t sequence = last_sequence() + 1;
+  insert.bind(signed_of(sequence))
+      .bind(lane)
+      .bind(kind)
+      .bind(collected_at_ms)
+      .bind(ttl_s)
+      .bind(size)
+      .bind_blob(body);
+  insert.step();
+  if (insert.failed()) return disk_error("Writing");
+  return set_meta("last_sequence", std::to_string(sequence));
+}
+
+Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
+                                  std::int64_t collected_at_ms, std::uint32_t ttl_s,
+                                  const NoteMaker& together) {
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return pass(begun);
-  {
-    Statement insert(db_, "INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)");
-    const std::uint64_t sequence = last_sequence() + 1;
-    insert.bind(signed_of(sequence))
-        .bind(lane)
-        .bind(kind)
-        .bind(collected_at_ms)
-        .bind(ttl_s)
-        .bind(size)
-        .bind_blob(body);
-    insert.step();
-    if (insert.failed()) return disk_error("Writing");
-    if (auto kept = set_meta("last_sequence", std::to_string(sequence)); !kept) return pass(kept);
+  if (auto kept = insert(lane, kind, body, collected_at_ms, ttl_s); !kept) return pass(kept);
+  if (together) {
+    if (auto kept = keep_note(together(last_sequence())); !kept) return pass(kept);
   }
   // The new report is inside already, so what it supersedes is known.
   if (auto room = make_room(); !room) return pass(room);
+  const std::uint64_t given = last_sequence();
+  if (auto committed = transaction.commit(); !committed) return pass(committed);
+  return given;
+}
+
+Result<std::uint64_t> Outbox::put_together(
+    const std::vector<Draft>& reports, std::int64_t collected_at_ms,
+    const std::vector<OutboxNote>& notes) {
+  Transaction transaction(*this);
+  if (auto begun = transaction.begun(); !begun) return pass(begun);
+  for (const Draft& report : reports) {
+    if (auto kept = insert(report.lane, report.kind, report.body, collected_at_ms, 0); !kept)
+      return pass(kept);
+    if (auto room = make_room(); !room) return pass(room);
+  }
+  for (const OutboxNote& note : notes) {
+    if (auto kept = keep_note(note); !kept) return pass(kept);
+  }
   const std::uint64_t given = last_sequence();
   if (auto committed = transaction.commit(); !committed) return pass(committed);
   return given;
@@ -293,6 +322,10 @@ Result<void> Outbox::make_room() {
   } steps[] = {
       {"SELECT sequence, bytes FROM report r WHERE kind = 2 AND EXISTS (SELECT 1 FROM report n "
        "WHERE n.kind = 2 AND n.sequence > "
+       "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
+       "outbox.superseded"},
+      {"SELECT sequence, bytes FROM report r WHERE kind = 4 AND EXISTS (SELECT 1 FROM report n "
+       "WHERE n.kind = 4 AND n.sequence > "
        "r.sequence) AND sequence < ? ORDER BY sequence LIMIT 1",
        "outbox.superseded"},
       {"SELECT sequence, bytes FROM report r WHERE kind = 1 AND EXISTS (SELECT 1 FROM report n "
@@ -523,6 +556,34 @@ Result<void> Outbox::begin_new_incarnation() {
   if (auto committed = transaction.commit(); !committed) return committed;
   sent_at_ms_.clear();
   incarnation_ = fresh;
+  return {};
+}
+
+Fate Outbox::fate(std::uint64_t sequence) {
+  {
+    Statement waiting(db_, "SELECT 1 FROM report WHERE sequence = ?");
+    waiting.bind(signed_of(sequence));
+    // What cannot be read now is not lost for that.
+    if (waiting.step() || waiting.failed()) return Fate::waiting;
+  }
+  Statement past(db_, "SELECT status FROM history WHERE sequence = ? ORDER BY id DESC LIMIT 1");
+  past.bind(signed_of(sequence));
+  if (!past.step()) return past.failed() ? Fate::waiting : Fate::lost;
+  const std::string status = past.bytes(0);
+  if (status == "rejected") return Fate::rejected;
+  return status == "dropped" || status == "expired" ? Fate::lost : Fate::kept;
+}
+
+std::string Outbox::note(const std::string& name) {
+  return meta("note." + name);
+}
+
+Result<void> Outbox::keep_note(const OutboxNote& note) {
+  if (!note.value.empty()) return set_meta("note." + note.name, note.value);
+  Statement forget(db_, "DELETE FROM meta WHERE key = ?");
+  forget.bind("note." + note.name);
+  forget.step();
+  if (forget.failed()) return disk_error("Writing");
   return {};
 }
 

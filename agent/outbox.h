@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -47,6 +48,26 @@ struct OutboxCount {
   std::int64_t oldest_collected_at_ms = 0;
 };
 
+/// A report not yet kept.
+struct Draft {
+  v1::Lane lane;
+  v1::Kind kind;
+  std::string body;
+};
+
+/// Something another part of the agent remembers beside the reports. An empty value forgets it.
+struct OutboxNote {
+  std::string name, value;
+};
+
+/// What became of a report's copy here.
+enum class Fate {
+  waiting,
+  kept,      ///< The gateway has it, or has done with it.
+  rejected,  ///< Will never be delivered.
+  lost,      ///< Dropped or expired before the gateway had it, or too long ago to know.
+};
+
 /// A small key-value place beside the reports: what the agent must remember over a restart.
 enum class Fact {
   agent_id,           ///< As the gateway named us; empty: not enrolled.
@@ -54,6 +75,8 @@ enum class Fact {
   installed_at_ms,    ///< When this outbox was made.
   last_discovery_ms,  ///< When each was last collected, whole and put in the outbox.
   last_inventory_ms,
+  last_software_ms,
+  last_files_ms,
   started_version,  ///< The version whose start the site has been told of.
   link_state,       ///< For `status`: "connected", "waiting", "pending", "revoked", …
   link_since_ms,
@@ -69,7 +92,7 @@ enum class Fact {
 /// Order     Sequences rise by one from 1 within an incarnation, never used twice; a new outbox is
 ///           a new incarnation.
 /// Limits    bytes_max, reports_max. When full, what goes first: inventories a newer one
-///           superseded, then superseded discoveries, then the oldest of the bulk lanes (files,
+///           (hardware or software) superseded, then superseded discoveries, then the oldest of the bulk lanes (files,
 ///           inventory, discovery), then the oldest state. The newest report always enters, unless
 ///           it alone is larger than the bound: outbox.too_large.
 /// Threads   One; several processes may have it open (send-state puts while the agent runs).
@@ -88,9 +111,16 @@ class Outbox {
   /// A damaged file was found and set aside when opening; its new name, else empty.
   const std::string& set_aside() const { return set_aside_; }
 
-  /// Keeps a report; its sequence.
+  /// Makes the note that goes with a report of this sequence.
+  using NoteMaker = std::function<OutboxNote(std::uint64_t sequence)>;
+  /// Keeps a report; its sequence. The note, if any, changes in the same moment or not at all.
   Result<std::uint64_t> put(v1::Lane lane, v1::Kind kind, const std::string& body,
-                            std::int64_t collected_at_ms, std::uint32_t ttl_s);
+                            std::int64_t collected_at_ms, std::uint32_t ttl_s,
+                            const NoteMaker& together = {});
+
+  /// Keeps reports, and notes of whoever made them, all together or not at all; the last sequence given.
+  Result<std::uint64_t> put_together(const std::vector<Draft>& reports, std::int64_t collected_at_ms,
+                                     const std::vector<OutboxNote>& notes);
 
   /// Reports above `after`, oldest first, at most `count_max` and, from the second on, `bytes_max`.
   /// `skipped` is left to the sender. Those whose time to live is over are settled as expired on
@@ -112,6 +142,11 @@ class Outbox {
   /// reports are numbered anew from 1.
   Result<void> begin_new_incarnation();
 
+  /// Of a report of this incarnation; told by history, which forgets after history_max others.
+  Fate fate(std::uint64_t sequence);
+  std::string note(const std::string& name);
+  Result<void> keep_note(const OutboxNote& note);
+
   OutboxCount count(std::optional<v1::Lane> lane = std::nullopt);
   /// Newest first, waiting ones included.
   std::vector<HistoryEntry> history(std::size_t count_max);
@@ -128,6 +163,7 @@ class Outbox {
   Result<void> prepare_file();
   Result<void> execute(const char* sql);
   tl::unexpected<Error> disk_error(const char* doing);
+  Result<void> insert(v1::Lane lane, v1::Kind kind, const std::string& body, std::int64_t collected_at_ms, std::uint32_t ttl_s);
   Result<void> make_room();
   Result<void> move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status,
                                const std::string& code, const std::string& message,

@@ -21,10 +21,6 @@ constexpr std::size_t read_bytes = 64 << 10;
 constexpr std::chrono::milliseconds reap_interval{
     20};  // between the end of output and the end of the process
 
-const char* name_of(Collection what) {
-  return what == Collection::discovery ? "discovery" : "inventory";
-}
-
 }  // namespace
 
 CollectionRunner::CollectionRunner(CollectionRunnerConfig config, const Clock& clock)

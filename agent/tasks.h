@@ -13,7 +13,7 @@
 namespace greengate::agent {
 
 struct CollectionRunnerConfig {
-  /// The command that collects; "discovery" or "inventory" is appended, and the serialized report
+  /// The command that collects; the collection's name is appended, and the serialized report
   /// comes on its standard output.
   std::vector<std::string> command;
   std::chrono::milliseconds patience{300'000};

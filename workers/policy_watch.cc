@@ -140,10 +140,10 @@ Result<void> PolicyWatch::start() {
     stopping_ = false;
   }
   if (!config_.enabled) return {};
-  for (const store::Device& device : devices_.list()) {
+  devices_.for_each([this](const store::Device& device) {
     if (device.state == store::DeviceState::active && device.site.state == store::IdentityState::ready)
       schedule_.put(device.id, spread(device.id, config_.interval));
-  }
+  });
   schedule_.start(config_.workers);
   return {};
 }
@@ -323,8 +323,7 @@ Result<adapters::PolicyReply> PolicyWatch::request(const AgentId& agent, const a
                 ways_.refused ? ways_.refused(agent) : refused_retry);
   }
   auto reply = adapters::parse_policy_reply(settings_, answer->xml);
-  const bool is_reply = reply || std::string_view(reply.error().code) != "mp.policy_reply";
-  if (const auto& tell = is_reply ? ways_.answered : ways_.unexpected) tell(agent);
+  if (const auto& way = reply ? ways_.answered : ways_.unexpected) way(agent);
   return reply;
 }
 

@@ -62,7 +62,7 @@ class PolicyWatch : public Component, public InventoryPolicy {
     /// wait before the next.
     std::function<void(const AgentId&)> answered;
     std::function<std::chrono::milliseconds(const AgentId&)> refused;
-    /// It answered with something that is no reply to a policy request, perhaps a registration reset (Q10).
+    /// The site answered with something that is no policy.
     std::function<void(const AgentId&)> unexpected;
     std::function<bool(const AgentId&)> connected;
     /// Tell an agent the site's rhythm.

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "greengate/v1/report.pb.h"
 
+#include <openssl/sha.h>
 #include <zmq.h>
 
 #include <array>
@@ -257,6 +258,22 @@ void StrictRouter::on_frame(const std::string& route, const std::string& key,
     case v1::Frame::kTaskResult:
       seen_.results.push_back(frame.task_result());
       break;
+    case v1::Frame::kAsk: {
+      const v1::Ask& ask = frame.ask();
+      if (!peer.greeted) complain("Ask came before Hello");
+      if (ask.nonce() == 0) complain("an Ask has no nonce");
+      if (!seen_.nonces.insert(ask.nonce()).second) complain("an Ask repeats a nonce");
+      if (ask.what_case() == v1::Ask::WHAT_NOT_SET) complain("an Ask asks nothing");
+      if (ask.has_locate() && ask.locate().kind() == v1::LOCATE_KIND_UNSPECIFIED) complain("an Ask locates nothing");
+      if (ask.has_locate() && (ask.locate().kind() == v1::LOCATE_KIND_CONTENT) == ask.locate().package_id().empty())
+        complain("content, and only content, has an id");
+      seen_.asks.push_back(ask);
+      if (!options_.answers) break;
+      *answer.mutable_answer() = options_.answers(ask);
+      answer.mutable_answer()->set_nonce(ask.nonce());
+      reply(route, answer);
+      break;
+    }
     case v1::Frame::kPing:
       ++seen_.pings;
       answer.mutable_pong()->set_nonce(frame.ping().nonce());
@@ -291,13 +308,43 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
     if (report.lane() == v1::LANE_UNSPECIFIED || report.kind() == v1::KIND_UNSPECIFIED)
       complain("a report has no lane or kind");
     if (report.collected_at_ms() <= 0) complain("a report has no time");
-    v1::Discovery discovery;
-    v1::HardwareInventory inventory;
-    v1::StateMessages states;
-    const bool whole =
-        report.kind() == v1::KIND_DISCOVERY            ? discovery.ParseFromString(report.body())
-        : report.kind() == v1::KIND_HARDWARE_INVENTORY ? inventory.ParseFromString(report.body())
-                                                       : states.ParseFromString(report.body());
+    const auto parses = [&](auto message) { return message.ParseFromString(report.body()); };
+    bool whole = true;
+    switch (report.kind()) {
+      case v1::KIND_DISCOVERY:
+        whole = parses(v1::Discovery());
+        break;
+      case v1::KIND_HARDWARE_INVENTORY:
+        whole = parses(v1::HardwareInventory());
+        break;
+      case v1::KIND_STATE_MESSAGES:
+        whole = parses(v1::StateMessages());
+        break;
+      case v1::KIND_SOFTWARE_INVENTORY:
+        whole = parses(v1::SoftwareInventory()) && report.lane() == v1::LANE_INVENTORY;
+        break;
+      case v1::KIND_FILE_CHUNK:
+        whole = parses(v1::FileChunk()) && report.lane() == v1::LANE_FILES;
+        break;
+      case v1::KIND_STATUS: {
+        v1::StatusMessage event;
+        whole = event.ParseFromString(report.body()) && report.lane() == v1::LANE_STATE && !event.type().empty() && event.time_ms() > 0;
+        break;
+      }
+      case v1::KIND_METERING: {
+        v1::MeteringData data;
+        whole = data.ParseFromString(report.body()) && report.lane() == v1::LANE_INVENTORY && data.programs_size() > 0 &&
+                data.from_ms() > 0 && data.from_ms() <= data.until_ms();
+        break;
+      }
+      case v1::KIND_IDMIF: {
+        v1::IdMif file;
+        whole = file.ParseFromString(report.body()) && report.lane() == v1::LANE_FILES && !file.file_name().empty() && !file.text().empty();
+        break;
+      }
+      default:
+        whole = false;
+    }
     if (!whole) complain("a body is not what its kind says");
     if (report.sequence() <= account.last_stored) {
       ++seen_.repeats;
@@ -311,12 +358,44 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
       break;
     } else {
       seen_.stored.push_back(report);
+      if (report.kind() == v1::KIND_FILE_CHUNK) on_chunk(peer.key, report);
       account.last_stored = report.sequence();
     }
     if (receipt.first_sequence() == 0) receipt.set_first_sequence(report.sequence());
     receipt.set_last_sequence(report.sequence());
   }
   if (!options_.withhold_receipts) reply(route, answer);
+}
+
+// Chunks of one transfer follow each other from the first; a new transfer may begin at any time.
+void StrictRouter::on_chunk(const std::string& key, const v1::Report& report) {
+  v1::FileChunk chunk;
+  chunk.ParseFromString(report.body());
+  const bool sensible = chunk.transfer() != 0 && chunk.index() < chunk.count() &&
+                        chunk.sha256().size() == SHA256_DIGEST_LENGTH && !chunk.name().empty() &&
+                        chunk.path().starts_with('/') && chunk.path().ends_with('/');
+  if (!sensible) return complain("a chunk's fields make no sense");
+  Arriving& arriving = accounts_[key].arriving;
+  if (seen_.transfers.insert(chunk.transfer()).second) {
+    arriving = {chunk, 0, ""};
+    arriving.first.clear_data();
+  }
+  if (chunk.transfer() != arriving.first.transfer())
+    return complain("a chunk belongs to a transfer that was given up");
+  if (chunk.index() != arriving.next++) return complain("a chunk is out of its order");
+  arriving.content += chunk.data();
+  v1::FileChunk told = chunk;
+  told.clear_data();
+  told.set_index(arriving.first.index());
+  if (told.SerializeAsString() != arriving.first.SerializeAsString())
+    complain("a chunk tells another file than the first of its transfer");
+  if (chunk.index() + 1 < chunk.count()) return;
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(arriving.content.data()), arriving.content.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  if (arriving.content.size() != chunk.size()) complain("a file has another size than was told");
+  if (digest != chunk.sha256()) complain("a file has another hash than was told");
+  seen_.files[chunk.path() + chunk.name()] = std::move(arriving.content);
 }
 
 }  // namespace greengate::test

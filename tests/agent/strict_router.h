@@ -2,6 +2,7 @@
 
 #include "core/wakeup.h"
 #include "greengate/v1/frame.pb.h"
+#include "greengate/v1/report.pb.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -31,6 +32,7 @@ class StrictRouter {
     std::uint32_t pending_retry_ms = 50;
     bool full_state_wanted = false;
     bool withhold_receipts = false;
+    std::function<v1::Answer(const v1::Ask&)> answers;  ///< The nonce is put in; without it an Ask is heard and not answered.
   };
 
   /// Everything an agent did, over all restarts of this router.
@@ -39,6 +41,10 @@ class StrictRouter {
     std::vector<v1::Hello> hellos;
     std::vector<v1::Report> stored;  ///< Each report once, in order.
     std::vector<v1::TaskResult> results;
+    std::vector<v1::Ask> asks;
+    std::set<std::uint64_t> nonces;
+    std::map<std::string, std::string> files;  ///< Whole collected files, by path and name.
+    std::set<std::uint64_t> transfers;         ///< Begun.
     int publishes = 0, pings = 0, repeats = 0;
     std::vector<std::string> complaints;  ///< Must stay empty.
     std::set<std::string> keys;           ///< Who came through CURVE.
@@ -70,16 +76,23 @@ class StrictRouter {
     bool greeted = false;
     std::uint64_t incarnation = 0;
   };
+  struct Arriving {  // one file
+    v1::FileChunk first;
+    std::uint32_t next = 0;
+    std::string content;
+  };
   struct Account {  // by key: what a gateway keeps on disk
     bool active = false;
     std::uint64_t incarnation = 0;
     std::uint64_t last_stored = 0;
+    Arriving arriving;
   };
   void work();
   void answer_zap(void* zap);
   void on_frame(const std::string& route, const std::string& key, const std::string& bytes);
   void on_publish(const std::string& route, Peer& peer, const v1::Publish& publish,
                   std::size_t bytes);
+  void on_chunk(const std::string& key, const v1::Report& report);
   void reply(const std::string& route, const v1::Frame& frame);
   void complain(std::string what);
 
