@@ -99,6 +99,7 @@ CollectionRunnerConfig runner_config(const AgentConfig& config, const std::strin
   // The rest of what they need to know, they read where we did.
   if (!config.file.empty()) made.command.insert(made.command.end(), {"--config", config.file});
   if (!config.may_run_commands) made.command.emplace_back("--no-commands");
+  made.command.insert(made.command.end(), {"--custom-problems", config.custom_problems_file()});
   made.patience = config.collection_patience;
   return made;
 }
@@ -178,6 +179,7 @@ Agent::Agent(AgentConfig config, std::string executable, StateDirectory director
       runner_(runner_config(config_, executable, *outbox_), clock),
       files_(sender_config(config_), *outbox_, clock),
       link_(link_config(config_, keys)),
+      watchers_(config_.watchers, *this, clock),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   // Only another process closes the file after writing: our own handle stays open.
   if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
@@ -200,7 +202,14 @@ void Agent::run(int stop_fd) {
   const std::string known = outbox_->fact(Fact::fqdn);
   converse_from_ = clock_.steady() + (known.empty() ? first_names_patience : milliseconds(0));
   if (!known.empty()) conversation_.set_fqdn(known);
+  auto door = Door::open(config_.door_file(), clock_);
+  if (door) {
+    door_ = std::move(*door);
+  } else {
+    log_.warn("no door for commands", kv("code", door.error().code), kv("why", door.error().message));
+  }
   while (!stopping_) turn(stop_fd, SteadyTime::max());
+  watchers_.close();
   log_.info("stopping", kv("reports_waiting", outbox_->count().reports));
 }
 
@@ -229,6 +238,8 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   if (collecting_) send_files();
   publish_what_waits();
   collect_what_is_due();
+  if (collecting_) watchers_.tick();
+  if (door_) hear_door();
   if (clock_.steady() >= rest_at_) {
     rest_at_ = SteadyTime::max();
     give_back_memory();
@@ -237,6 +248,10 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   SteadyTime due = std::min({until, rest_at_, conversation_.next_due(), runner_.next_due()});
   if (!conversing_) due = std::min(due, converse_from_);
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
+  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (door_) due = std::min(due, door_->next_due());
   if (collecting_ && disk_pause_ <= clock_.steady()) due = std::min(due, files_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
   const auto now = clock_.steady();
@@ -250,6 +265,9 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   std::vector<int> present;
   for (const int fd : others) {
     if (fd >= 0) present.push_back(fd);
+  }
+  if (door_) {
+    for (const int fd : door_->descriptors()) present.push_back(fd);
   }
   const std::vector<bool> readable = link_.wait(present, patience);
   for (std::size_t i = 0; i < present.size(); ++i) {
@@ -322,6 +340,7 @@ void Agent::collect_what_is_due() {
   // Discovery first: it is small, and says who the inventory is about.
   for (const Collection what : all_collections) {
     if (!schedule_.due(what)) continue;
+    if (what == Collection::inventory) unlink(config_.custom_problems_file().c_str());
     auto started = runner_.start(what);
     if (started) return;
     schedule_.failed(what);
@@ -331,6 +350,7 @@ void Agent::collect_what_is_due() {
 }
 
 void Agent::keep_collected(CollectionRunner::Finished finished) {
+  if (finished.what == Collection::inventory) tell_custom_problems();
   if (!finished.body) {
     schedule_.failed(finished.what);
     log_.error("collection failed", kv("what", name_of(finished.what)),
@@ -422,6 +442,68 @@ bool Agent::keep(v1::Lane lane, v1::Kind kind, const std::string& body) {
   conversation_.given(*kept);
   look_ = true;
   return true;
+}
+
+bool Agent::keep(const std::vector<Finding>& findings, const Notes& notes) {
+  std::vector<Draft> drafts;
+  for (const Finding& finding : findings) drafts.push_back({finding.lane, finding.kind, finding.body});
+  std::vector<OutboxNote> written;
+  for (const auto& [name, value] : notes) written.push_back({name, value});
+  const auto kept = outbox_->put_together(drafts, to_millis(clock_.wall()), written);
+  if (!kept) {
+    log_.error("report not kept", kv("code", kept.error().code), kv("why", kept.error().message));
+    return false;
+  }
+  if (findings.empty()) return true;
+  conversation_.given(*kept);
+  look_ = true;
+  return true;
+}
+
+// The site learns once that a script makes no statement, and once that it does again.
+void Agent::tell_custom_problems() {
+  std::ifstream file(config_.custom_problems_file(), std::ios::binary);
+  if (!file || config_.custom_topic_type == 0) return;
+  std::string text(256 << 10, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  const std::string before_text = note("custom");
+  const auto now = problems_from_text(text), before = problems_from_text(before_text);
+  const auto among = [](const std::vector<ScriptProblem>& all, const ScriptProblem& one, bool same_code) {
+    return std::any_of(all.begin(), all.end(), [&](const ScriptProblem& other) {
+      return other.script == one.script && (!same_code || other.code == one.code);
+    });
+  };
+  v1::StateMessages messages;
+  const auto tell = [&](const ScriptProblem& problem, bool failed) {
+    v1::StateMessage& message = *messages.add_messages();
+    message.set_time_ms(to_millis(clock_.wall()));
+    message.set_topic_type(config_.custom_topic_type);
+    message.set_topic_id("greengate:custom-inventory:" + problem.script);
+    message.set_state_id(failed ? config_.custom_failed_state_id : config_.custom_mended_state_id);
+    if (!failed) return;
+    message.add_parameters(problem.code);
+    message.add_parameters(problem.message);
+  };
+  for (const ScriptProblem& problem : now) {
+    if (!among(before, problem, true)) tell(problem, true);
+  }
+  for (const ScriptProblem& problem : before) {
+    if (!among(now, problem, false)) tell(problem, false);
+  }
+  if (messages.messages_size() == 0) return;
+  keep({{v1::LANE_STATE, v1::KIND_STATE_MESSAGES, messages.SerializeAsString()}}, {{"custom", problems_text(now)}});
+}
+
+void Agent::hear_door() {
+  for (const v1::Ask& ask : door_->poll()) {
+    if (conversation_.ask(ask)) continue;
+    v1::Answer answer;
+    answer.set_code("ask.not_connected");
+    answer.set_message("The agent is not connected to a gateway; `greengate-agent status` tells why.");
+    door_->answer(ask.nonce(), answer);
+  }
+  carry_out();
 }
 
 void Agent::keep_state(std::uint32_t topic_type, const std::string& topic_id,
@@ -534,7 +616,7 @@ void Agent::act(const Directed& directed) {
   const auto bounded = [](std::uint32_t interval_s) {
     if (interval_s == 0) return std::chrono::seconds(0);
     return std::clamp<std::chrono::seconds>(std::chrono::seconds(interval_s),
-                                            std::chrono::minutes(1), std::chrono::hours(24 * 366));
+                                            std::chrono::minutes(15), std::chrono::hours(24 * 366));
   };
   const v1::Directions& directions = directed.directions;
   schedule_.directed(bounded(directions.heartbeat_interval_s()),
@@ -583,6 +665,14 @@ void Agent::act(const StateChanged& change) {
   remember(Fact::link_state, change.state);
   remember(Fact::link_error, change.code.empty() ? "" : change.code + ": " + change.message);
   remember(Fact::link_since_ms, std::to_string(to_millis(clock_.wall())));
+}
+
+void Agent::act(const Answered& answered) {
+  if (door_) door_->answer(answered.answer.nonce(), answered.answer);
+}
+
+void Agent::act(const AsksLost&) {
+  if (door_) door_->answer_all("ask.disconnected", "The connection to the gateway was lost before it answered; try again.");
 }
 
 void Agent::act(const EnrolmentEnded& ended) {

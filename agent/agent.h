@@ -3,6 +3,7 @@
 #include "adapters/agents/dealer_link.h"
 #include "agent/config.h"
 #include "agent/conversation.h"
+#include "agent/door.h"
 #include "agent/files/sender.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
@@ -31,7 +32,7 @@ MachineNames machine_names();
 /// Promise   Collections are in the outbox before anything is said of them; what the outbox holds
 ///           is published until it is stored.
 /// Threads   One (libzmq has its own).
-class Agent {
+class Agent : private Notebook {
  public:
   /// `executable`: this program, which is also its own collector. Makes keys and outbox where there
   /// are none.
@@ -43,7 +44,7 @@ class Agent {
   /// For `enrol`: works until the gateway has answered the Enrol, or `patience` is over.
   Result<EnrolmentEnded> enrol(int stop_fd, std::chrono::milliseconds patience);
 
-  ~Agent();
+  ~Agent() override;
 
  private:
   Agent(AgentConfig config, std::string executable, StateDirectory directory,
@@ -60,6 +61,10 @@ class Agent {
   void keep_state(std::uint32_t topic_type, const std::string& topic_id, std::uint32_t state_id,
                   std::vector<std::string> parameters);
   void tell_start();
+  void tell_custom_problems();
+  void hear_door();
+  std::string note(const std::string& name) override { return outbox_->note(name); }
+  bool keep(const std::vector<Finding>& findings, const Notes& notes) override;
   void remember(Fact which, const std::string& value);
 
   // What a Decision asks for
@@ -74,6 +79,8 @@ class Agent {
   void act(const Welcomed& welcomed);
   void act(const RenewIncarnation&);
   void act(const StateChanged& change);
+  void act(const Answered& answered);
+  void act(const AsksLost&);
   void act(const EnrolmentEnded& ended);
 
   AgentConfig config_;
@@ -87,6 +94,8 @@ class Agent {
   CollectionRunner runner_;
   FileSender files_;
   adapters::DealerLink link_;
+  Watchers watchers_;
+  std::unique_ptr<Door> door_;  // while run() works, if there can be one
   int watch_ = -1;  // inotify: another process put something into the outbox
   bool stopping_ = false;
   bool look_ = true;  // the outbox may have something to publish

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "agent/collectors/custom_inventory.h"
+#include "agent/watchers/watchers.h"
 #include "agent/files/settings.h"
 #include "agent/software/settings.h"
 #include "core/log.h"
@@ -8,6 +10,10 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+namespace greengate {
+class ConfigReader;
+}
 
 namespace greengate::agent {
 
@@ -51,6 +57,15 @@ struct AgentConfig {
   std::uint32_t inventory_topic_type = 1300;  ///< state_messages.inventory_topic_type
   std::uint32_t inventory_state_id = 1;       ///< state_messages.inventory_state_id
 
+  WatchersConfig watchers;       ///< [status], [metering], [mif]: watch_config.cc
+  CustomInventoryConfig custom;  ///< [custom]
+  /// Of a script that makes no statement, and of one that does again. Topic type 0 sends none.
+  std::uint32_t custom_topic_type = 1300;    ///< state_messages.custom_topic_type
+  std::uint32_t custom_failed_state_id = 2;  ///< state_messages.custom_failed_state_id
+  std::uint32_t custom_mended_state_id = 1;  ///< state_messages.custom_mended_state_id
+
+  std::string custom_problems_file() const { return state_directory + "/custom_problems"; }
+  std::string door_file() const { return state_directory + "/agent.sock"; }
   std::string file;  ///< Where all this was read from; empty: from no file.
 
   std::string keys_file() const { return state_directory + "/keys"; }
@@ -67,6 +82,9 @@ struct LoadedConfig {
 /// Reads the file. A token_file is not read here: at --check-config it may not exist yet.
 LoadedConfig load_config(const std::string& path);
 LoadedConfig load_config_text(const std::string& text, const std::string& name_in_messages);
+
+/// The part of load_config that is in watch_config.cc; after reports.collection_patience.
+void read_watch_settings(ConfigReader& reader, AgentConfig& config);
 
 /// The token to enrol with: `token`, or the first line of `token_file`; empty when there is none
 /// (an operator approves).

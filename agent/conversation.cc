@@ -10,6 +10,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::uint32_t protocol_version = 1;
+constexpr std::size_t asks_max = 64;
 constexpr auto notification_memory = std::chrono::hours(24);
 
 // What the gateway may ask of us, within reason: a wrong number must neither flood it nor silence
@@ -106,11 +107,13 @@ void Conversation::leave(milliseconds wait, const std::string& told, const Error
   in_flight_bytes_ = 0;
   one_by_one_ = false;
   pong_due_.reset();
+  lose_asks();
   due_ = clock_.steady() + wait;
   enter(State::waiting, told, why.code, why.message);
 }
 
 void Conversation::say_hello() {
+  lose_asks();
   v1::Frame frame;
   v1::Hello& hello = *frame.mutable_hello();
   hello.set_protocol_version(protocol_version);
@@ -163,6 +166,8 @@ void Conversation::received(const v1::Frame& frame) {
     case v1::Frame::kFullStateWanted:
       decisions_.push_back(SendFullState{frame.full_state_wanted().reason()});
       return;
+    case v1::Frame::kAnswer:
+      return on_answer(frame.answer());
     case v1::Frame::kDirections:
       if (state_ == State::publishing) decisions_.push_back(Directed{frame.directions()});
       return;
@@ -354,11 +359,45 @@ void Conversation::on_refused(const v1::Refused& refused) {
     endpoint_ = (endpoint_ + 1) % config_.endpoints;
     return leave(std::max(asked, backoff_.next()), "disconnected", why);
   }
+  if (code == "frame.kind_unexpected" && !asked_.empty()) {
+    // A Publish is never of an unexpected kind: this gateway is older than Ask.
+    while (!asked_.empty()) {
+      v1::Answer answer;
+      answer.set_nonce(asked_.front());
+      answer.set_code("ask.unsupported");
+      answer.set_message("This gateway cannot be asked.");
+      on_answer(answer);
+    }
+    return;
+  }
   if (code.starts_with("frame.")) return drop_offender(refused);
   // Anything else, also what is newer than this agent: nothing was taken; pause and offer it again.
   decisions_.push_back(StateChanged{"connected", code, refused.message()});
   publish_from_ = clock_.steady() + std::max(asked, backoff_.next());
   if (!in_flight_.empty()) rewind(in_flight_.begin()->second.before);
+}
+
+bool Conversation::ask(const v1::Ask& ask) {
+  if (state_ != State::publishing) return false;
+  if (asked_.size() >= asks_max) asked_.pop_front();
+  asked_.push_back(ask.nonce());
+  v1::Frame frame;
+  *frame.mutable_ask() = ask;
+  send(std::move(frame));
+  return true;
+}
+
+void Conversation::on_answer(const v1::Answer& answer) {
+  const auto open = std::find(asked_.begin(), asked_.end(), answer.nonce());
+  if (open == asked_.end()) return;  // of an earlier connection, or given up
+  asked_.erase(open);
+  decisions_.push_back(Answered{answer});
+}
+
+void Conversation::lose_asks() {
+  if (asked_.empty()) return;
+  asked_.clear();
+  decisions_.push_back(AsksLost{});
 }
 
 // The answer does not say which frame was refused, so what is in flight goes again one by one,

@@ -85,13 +85,19 @@ struct StateChanged {
   std::string state;
   std::string code, message;
 };
+/// What the site, or the gateway, said to an Ask of ours.
+struct Answered {
+  v1::Answer answer;
+};
+/// No Ask still open will be answered.
+struct AsksLost {};
 struct EnrolmentEnded {
   v1::EnrolState state;
   std::string agent_id, code, message;
 };
 using Decision =
     std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask,
-                 SendFullState, Directed, Welcomed, RenewIncarnation, StateChanged, EnrolmentEnded>;
+                 SendFullState, Directed, Welcomed, RenewIncarnation, StateChanged, Answered, AsksLost, EnrolmentEnded>;
 
 /// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out.
 /// No socket, no disk.
@@ -133,6 +139,9 @@ class Conversation {
   void renewed(std::uint64_t incarnation);
   /// For the next Hello.
   void set_fqdn(std::string fqdn) { config_.fqdn = std::move(fqdn); }
+  /// Asks the site through the gateway; Answered or AsksLost follows, or nothing if the gateway keeps silent. False when there is no
+  /// gateway to ask. The newest 64 are remembered.
+  bool ask(const v1::Ask& ask);
   std::vector<Decision> take_decisions();
 
   bool publishing() const { return state_ == State::publishing; }
@@ -157,6 +166,8 @@ class Conversation {
   void on_receipt(const v1::Receipt& receipt);
   void on_notification(const v1::Notification& notification);
   void on_refused(const v1::Refused& refused);
+  void on_answer(const v1::Answer& answer);
+  void lose_asks();
   void drop_offender(const v1::Refused& refused);
   void landed(std::uint64_t first, std::uint64_t last);
   void rewind(std::uint64_t last_kept);
@@ -193,6 +204,7 @@ class Conversation {
   SteadyTime publish_from_{};  // throttled until then
   bool one_by_one_ = false;    // a frame was refused: find the report that is to blame
 
+  std::deque<std::uint64_t> asked_;  // nonces without an Answer, oldest first
   std::unordered_map<std::uint64_t, v1::TaskOutcome> answered_;
   std::deque<std::pair<SteadyTime, std::uint64_t>> answered_order_;
 };

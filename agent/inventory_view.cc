@@ -275,6 +275,51 @@ void json_class(std::string& out, const v1::InventoryClass& one) {
   out += one.instances_size() > 0 ? "\n    ]" : "]";
 }
 
+// What a class is made of, for whoever must describe it to the site: names, keys and each property's type. A property that no
+// instance has is a text.
+void json_shape(std::string& out, const v1::InventoryClass& one) {
+  const auto type_of = [&](int column) {
+    for (const v1::InventoryInstance& row : one.instances()) {
+      const v1::Value* value = value_at(row, column);
+      if (!value) continue;
+      switch (value->kind_case()) {
+        case v1::Value::kInteger:
+          return "integer";
+        case v1::Value::kUnsignedInteger:
+          return "unsigned";
+        case v1::Value::kBoolean:
+          return "boolean";
+        case v1::Value::kTimeMs:
+          return "datetime";
+        case v1::Value::kList:
+          return "list";
+        default:
+          return "string";
+      }
+    }
+    return "string";
+  };
+  out += "    ";
+  json_text(out, one.name());
+  out += ": {\"class\": ";
+  json_text(out, one.name());
+  out += ", \"namespace\": ";
+  json_text(out, one.name_space().empty() ? "root\\cimv2" : one.name_space());
+  out += ", \"keys\": [";
+  for (int i = 0; i < one.key_properties_size(); ++i) {
+    if (static_cast<int>(one.key_properties(i)) >= one.properties_size()) continue;
+    if (i > 0) out += ", ";
+    json_text(out, one.properties(static_cast<int>(one.key_properties(i))));
+  }
+  out += "], \"properties\": {";
+  for (int column = 0; column < one.properties_size(); ++column) {
+    if (column > 0) out += ", ";
+    json_text(out, one.properties(column));
+    out += std::string(": \"") + type_of(column) + '"';
+  }
+  out += "}}";
+}
+
 // Name and value of each known fact, in one order for people and scripts.
 std::vector<std::pair<const char*, std::string>> facts_of(const v1::Discovery& discovery) {
   std::vector<std::pair<const char*, std::string>> facts = {
@@ -350,6 +395,15 @@ std::string inventory_json(const v1::HardwareInventory& inventory, const v1::Dis
     out += first ? "\n" : ",\n";
     first = false;
     json_class(out, one);
+  }
+  out += first ? "},\n" : "\n  },\n";
+  out += "  \"shapes\": {";
+  first = true;
+  for (const v1::InventoryClass& one : inventory.classes()) {
+    if (!wanted(options, one)) continue;
+    out += first ? "\n" : ",\n";
+    first = false;
+    json_shape(out, one);
   }
   out += first ? "}\n}\n" : "\n  }\n}\n";
   return out;

@@ -1,7 +1,10 @@
 // greengate-agent: one command a function, main() only says which.
 #include "agent/agent.h"
+#include "agent/ask.h"
 #include "agent/background.h"
 #include "agent/collectors/collectors.h"
+#include "agent/collectors/custom_inventory.h"
+#include "agent/collectors/text.h"
 #include "agent/config.h"
 #include "agent/inventory_view.h"
 #include "agent/memory.h"
@@ -17,6 +20,8 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <optional>
 
@@ -53,6 +58,12 @@ struct Options {
   bool no_commands = false;
   std::int64_t command_patience_ms = 10'000;
   std::int64_t installed_at_ms = 0;
+  std::string custom_problems;
+
+  // policy, locate
+  bool refresh = false;
+  std::string locate_what, package_id;
+  std::uint32_t package_version = 0;
 
   std::uint32_t count = 20;
 };
@@ -165,7 +176,15 @@ int inventory(const Options& options) {
     found.set_agent_version(agent_version());
     return found;
   }();
-  const v1::HardwareInventory found = collect_hardware_inventory(view, clock);
+  v1::HardwareInventory found = collect_hardware_inventory(view, clock);
+  if (!options.no_commands) {
+    // As the agent here would; without a configuration file, as one with the defaults.
+    std::error_code unreadable;
+    AgentConfig config;
+    if (std::filesystem::exists(options.config_file, unreadable)) config = load_config(options.config_file).config;
+    std::vector<ScriptProblem> problems;
+    collect_custom_inventory(config.custom, found, problems);
+  }
   InventoryViewOptions shown;
   shown.full = options.full;
   shown.class_name = options.class_name;
@@ -200,7 +219,16 @@ int collect(const Options& options) {
     discovery.set_installed_at_ms(options.installed_at_ms);
     body = discovery.SerializeAsString();
   } else {
-    body = collect_hardware_inventory(view, clock).SerializeAsString();
+    v1::HardwareInventory inventory = collect_hardware_inventory(view, clock);
+    if (!options.no_commands && !options.custom_problems.empty()) {
+      const auto config = config_or_complaints(options);
+      if (!config) return exit_config;
+      std::vector<ScriptProblem> problems;
+      collect_custom_inventory(config->custom, inventory, problems);
+      // Unwritten, the agent tells the site nothing of them; the log has them.
+      std::ofstream(options.custom_problems, std::ios::binary) << problems_text(problems);
+    }
+    body = inventory.SerializeAsString();
   }
   const bool written =
       std::fwrite(body.data(), 1, body.size(), stdout) == body.size() && std::fflush(stdout) == 0;
@@ -216,6 +244,43 @@ int status(const Options& options) {
   std::cout << (options.json ? status_json(**outbox, options.count)
                              : status_text(**outbox, options.count));
   return std::cout.flush() ? 0 : exit_failed;
+}
+
+// Through the agent that runs here: it has the link.
+int ask(const Options& options, const v1::Ask& question) {
+  auto config = config_or_complaints(options);
+  if (!config) return exit_config;
+  const auto answer = ask_agent(config->door_file(), question, std::chrono::seconds(options.patience_s));
+  if (!answer) return complain(answer.error());
+  if (options.json) std::cout << answer_to_json(*answer) << '\n';
+  if (!answer->code().empty()) {
+    std::cerr << "greengate-agent: " << clean_text(answer->message(), 500) << " (" << clean_text(answer->code(), 80) << ")\n";
+    return exit_failed;
+  }
+  if (!options.json) std::cout << answer_text(*answer);
+  return std::cout.flush() ? 0 : exit_failed;
+}
+
+int policy(const Options& options) {
+  v1::Ask question;
+  question.mutable_policy()->set_refresh(options.refresh);
+  return ask(options, question);
+}
+
+int locate(const Options& options) {
+  v1::Ask question;
+  v1::LocateAsk& what = *question.mutable_locate();
+  what.set_kind(locate_kind(options.locate_what));
+  what.set_refresh(options.refresh);
+  if (what.kind() == v1::LOCATE_KIND_CONTENT) {
+    if (options.package_id.empty()) {
+      std::cerr << "greengate-agent: locate content needs the content's id and version, such as P0100012 1.\n";
+      return exit_usage;
+    }
+    what.set_package_id(options.package_id);
+    what.set_package_version(options.package_version);
+  }
+  return ask(options, question);
 }
 
 int send_state(const Options& options) {
@@ -322,6 +387,21 @@ int main(int argc, char** argv) {
   state_command->add_option("--ttl", options.ttl_s,
                             "Seconds after which it need not be delivered; 0: never");
 
+  const auto ask_command = [&](const char* name, const char* help) {
+    CLI::App* command = app.add_subcommand(name, help);
+    command->add_flag("--refresh", options.refresh, "Ask the site now, also if the gateway knows");
+    command->add_flag("--json", options.json, "As JSON");
+    command->add_option("--patience", options.patience_s, "Seconds to wait for an answer")->capture_default_str();
+    return command;
+  };
+  CLI::App* policy_command = ask_command("policy", "Ask the site, through the running agent, what it assigns to this machine");
+  CLI::App* locate_command = ask_command("locate", "Ask the site where something is");
+  locate_command->add_option("what", options.locate_what)
+      ->required()
+      ->check(CLI::IsMember({"management-points", "content", "update-server", "site"}));
+  locate_command->add_option("id", options.package_id, "The content's id");
+  locate_command->add_option("version", options.package_version, "The content's version");
+
   // The agent runs itself with this to collect in a process of its own.
   CLI::App* collect_command = app.add_subcommand("collect", "")->group("");
   collect_command->add_option("what", options.what)
@@ -330,6 +410,7 @@ int main(int argc, char** argv) {
   collect_command->add_option("--command-patience-ms", options.command_patience_ms);
   collect_command->add_option("--installed-at-ms", options.installed_at_ms);
   collect_command->add_flag("--no-commands", options.no_commands);
+  collect_command->add_option("--custom-problems", options.custom_problems);
 
   try {
     app.parse(argc, argv);
@@ -346,5 +427,7 @@ int main(int argc, char** argv) {
   if (*enrol_command) return enrol(options);
   if (*status_command) return status(options);
   if (*state_command) return send_state(options);
+  if (*policy_command) return policy(options);
+  if (*locate_command) return locate(options);
   return run(options);
 }

@@ -255,36 +255,57 @@ std::uint64_t Outbox::last_sequence() {
   return std::strtoull(meta("last_sequence").c_str(), nullptr, 10);
 }
 
-Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
-                                  std::int64_t collected_at_ms, std::uint32_t ttl_s,
-                                  const NoteMaker& together) {
+Result<void> Outbox::insert(v1::Lane lane, v1::Kind kind, const std::string& body,
+                            std::int64_t collected_at_ms, std::uint32_t ttl_s) {
   const auto size = static_cast<std::int64_t>(body.size()) + row_overhead_bytes;
   if (size > config_.bytes_max) {
     return fail(
         Remedy::reject, "outbox.too_large",
         "A report of " + std::to_string(body.size()) + " bytes is larger than outbox.bytes_max.");
   }
+  Statement insert(db_, "INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)");
+  const std::uint64_t sequence = last_sequence() + 1;
+  insert.bind(signed_of(sequence))
+      .bind(lane)
+      .bind(kind)
+      .bind(collected_at_ms)
+      .bind(ttl_s)
+      .bind(size)
+      .bind_blob(body);
+  insert.step();
+  if (insert.failed()) return disk_error("Writing");
+  return set_meta("last_sequence", std::to_string(sequence));
+}
+
+Result<std::uint64_t> Outbox::put(v1::Lane lane, v1::Kind kind, const std::string& body,
+                                  std::int64_t collected_at_ms, std::uint32_t ttl_s,
+                                  const NoteMaker& together) {
   Transaction transaction(*this);
   if (auto begun = transaction.begun(); !begun) return pass(begun);
-  {
-    Statement insert(db_, "INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?)");
-    const std::uint64_t sequence = last_sequence() + 1;
-    insert.bind(signed_of(sequence))
-        .bind(lane)
-        .bind(kind)
-        .bind(collected_at_ms)
-        .bind(ttl_s)
-        .bind(size)
-        .bind_blob(body);
-    insert.step();
-    if (insert.failed()) return disk_error("Writing");
-    if (auto kept = set_meta("last_sequence", std::to_string(sequence)); !kept) return pass(kept);
-    if (together) {
-      if (auto kept = keep_note(together(sequence)); !kept) return pass(kept);
-    }
+  if (auto kept = insert(lane, kind, body, collected_at_ms, ttl_s); !kept) return pass(kept);
+  if (together) {
+    if (auto kept = keep_note(together(last_sequence())); !kept) return pass(kept);
   }
   // The new report is inside already, so what it supersedes is known.
   if (auto room = make_room(); !room) return pass(room);
+  const std::uint64_t given = last_sequence();
+  if (auto committed = transaction.commit(); !committed) return pass(committed);
+  return given;
+}
+
+Result<std::uint64_t> Outbox::put_together(
+    const std::vector<Draft>& reports, std::int64_t collected_at_ms,
+    const std::vector<OutboxNote>& notes) {
+  Transaction transaction(*this);
+  if (auto begun = transaction.begun(); !begun) return pass(begun);
+  for (const Draft& report : reports) {
+    if (auto kept = insert(report.lane, report.kind, report.body, collected_at_ms, 0); !kept)
+      return pass(kept);
+    if (auto room = make_room(); !room) return pass(room);
+  }
+  for (const OutboxNote& note : notes) {
+    if (auto kept = keep_note(note); !kept) return pass(kept);
+  }
   const std::uint64_t given = last_sequence();
   if (auto committed = transaction.commit(); !committed) return pass(committed);
   return given;

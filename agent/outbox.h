@@ -48,6 +48,13 @@ struct OutboxCount {
   std::int64_t oldest_collected_at_ms = 0;
 };
 
+/// A report not yet kept.
+struct Draft {
+  v1::Lane lane;
+  v1::Kind kind;
+  std::string body;
+};
+
 /// Something another part of the agent remembers beside the reports. An empty value forgets it.
 struct OutboxNote {
   std::string name, value;
@@ -111,6 +118,10 @@ class Outbox {
                             std::int64_t collected_at_ms, std::uint32_t ttl_s,
                             const NoteMaker& together = {});
 
+  /// Keeps reports, and notes of whoever made them, all together or not at all; the last sequence given.
+  Result<std::uint64_t> put_together(const std::vector<Draft>& reports, std::int64_t collected_at_ms,
+                                     const std::vector<OutboxNote>& notes);
+
   /// Reports above `after`, oldest first, at most `count_max` and, from the second on, `bytes_max`.
   /// `skipped` is left to the sender. Those whose time to live is over are settled as expired on
   /// the way.
@@ -152,6 +163,7 @@ class Outbox {
   Result<void> prepare_file();
   Result<void> execute(const char* sql);
   tl::unexpected<Error> disk_error(const char* doing);
+  Result<void> insert(v1::Lane lane, v1::Kind kind, const std::string& body, std::int64_t collected_at_ms, std::uint32_t ttl_s);
   Result<void> make_room();
   Result<void> move_to_history(std::uint64_t first, std::uint64_t last, const std::string& status,
                                const std::string& code, const std::string& message,

@@ -2,6 +2,7 @@
 
 #include "adapters/http/unix_client.h"
 #include "core/config_reader.h"
+#include "ctl/mof_command.h"
 #include "ctl/views.h"
 
 #include <CLI/CLI.hpp>
@@ -64,6 +65,38 @@ std::string in_path(const std::string& name) {
     }
   }
   return encoded;
+}
+
+// From a file, or from what the gateway has seen of the class.
+int print_mof(const Options& options, const std::string& class_name, const std::string& from, const greengate::adapters::MofNames& names) {
+  const auto complain = [](const greengate::Error& error) {
+    std::fprintf(stderr, "greengatectl: %s (%s)\n", error.message.c_str(), error.code);
+    return 1;
+  };
+  Result<std::string> text;
+  if (from.empty()) {
+    auto answer = greengate::adapters::unix_request(options.socket, "GET", "/v1/classes/" + in_path(class_name), "", std::chrono::seconds(30));
+    if (!answer) return complain(answer.error());
+    if (answer->status >= 400) {
+      std::fprintf(stderr, "greengatectl: the gateway (status %u) does not describe %s; give --from what `greengate-agent inventory --class %s --json` prints.\n",
+                   answer->status, class_name.c_str(), class_name.c_str());
+      return 1;
+    }
+    text = std::move(answer->body);
+  } else {
+    text = greengate::ctl::content_of(from);
+  }
+  if (!text) return complain(text.error());
+  const auto shape = greengate::ctl::shape_from_json(*text, class_name);
+  if (!shape) return complain(shape.error());
+  const auto mof = greengate::adapters::mof_text(*shape, names);
+  if (!mof) return complain(mof.error());
+  if (options.as_json) {
+    std::printf("%s\n", json::serialize(json::object{{"class", shape->name}, {"mof", *mof}}).c_str());
+  } else {
+    std::printf("%s", mof->c_str());
+  }
+  return 0;
 }
 
 }  // namespace
@@ -139,6 +172,16 @@ int main(int argc, char** argv) {
   trace->callback([&] {
     get("/v1/agents/" + in_path(agent) + "/reports?count=" + std::to_string(count), greengate::ctl::show_reports);
   });
+
+  std::string class_name, from;
+  greengate::adapters::MofNames names;
+  CLI::App* mof = app.add_subcommand("mof", "The text an administrator imports so that the site keeps a class");
+  mof->add_option("CLASS", class_name, "The class, such as Contoso_Asset")->required();
+  mof->add_option("--from", from, "What `greengate-agent inventory --class CLASS --json` printed; - for standard input. Else the gateway is asked");
+  mof->add_option("--group", names.group, "How the console calls it; the class's name with spaces if left out");
+  mof->add_option("--vendor", names.vendor, "The first part of the class id; what stands before the first underscore if left out");
+  mof->add_option("--class-version", names.version, "The last part of the class id; 1.0 if left out");
+  mof->callback([&] { exit_code = print_mof(options, class_name, from, names); });
 
   try {
     app.parse(argc, argv);

@@ -161,14 +161,14 @@ AdminReply Admin::answer(const AdminCall& call) {
 
 AdminReply Admin::status() const {
   std::uint64_t pending = 0, active = 0, revoked = 0, connected = 0, ready = 0;
-  for (const store::Device& device : devices_.list()) {
+  devices_.for_each([&](const store::Device& device) {
     if (device.state == store::DeviceState::pending) ++pending;
     if (device.state == store::DeviceState::revoked) ++revoked;
-    if (device.state != store::DeviceState::active) continue;
+    if (device.state != store::DeviceState::active) return;
     ++active;
     if (device.site.state == store::IdentityState::ready) ++ready;
     if (house_.connected(device.id)) ++connected;
-  }
+  });
   const store::QueueStats queue = reports_.stats();
   const PushCounts pushes = house_.pushes();
   json::array points;
@@ -235,7 +235,7 @@ json::object describe(const store::Device& device, bool connected) {
 
 AdminReply Admin::agents() const {
   json::array all;
-  for (const store::Device& device : devices_.list()) all.push_back(describe(device, house_.connected(device.id)));
+  devices_.for_each([&](const store::Device& device) { all.push_back(describe(device, house_.connected(device.id))); });
   return ok(json::object{{"agents", all}});
 }
 
@@ -337,18 +337,24 @@ AdminReply Admin::revoke_token(const std::string& id) {
 }
 
 Result<store::Device> Admin::find_agent(const std::string& name) const {
-  std::vector<store::Device> matches;
-  for (const store::Device& device : devices_.list()) {
-    if (device.id.raw() == name) return device;
+  if (auto device = devices_.find(AgentId(name))) return std::move(*device);
+  constexpr std::size_t told_max = 10;
+  std::vector<AgentId> matches;
+  std::size_t count = 0;
+  devices_.for_each([&](const store::Device& device) {
     const bool by_id = name.size() >= 4 && device.id.raw().starts_with(name);
-    if (by_id || device.host_name == name || (!device.fqdn.empty() && device.fqdn == name)) matches.push_back(device);
+    if (!by_id && device.host_name != name && (device.fqdn.empty() || device.fqdn != name)) return;
+    if (++count <= told_max) matches.push_back(device.id);
+  });
+  if (count == 1) {
+    if (auto device = devices_.find(matches.front())) return std::move(*device);
   }
-  if (matches.size() == 1) return matches.front();
-  if (matches.empty()) return fail(Remedy::reject, "admin.not_found", "no agent is called \"" + name + "\".");
+  if (count <= 1) return fail(Remedy::reject, "admin.not_found", "no agent is called \"" + name + "\".");
   std::string ids;
-  for (const store::Device& device : matches) ids += (ids.empty() ? "" : ", ") + device.id.raw();
-  return fail(Remedy::reject, "admin.ambiguous", std::to_string(matches.size()) + " agents are called \"" + name +
-                                                     "\"; name one by its id: " + ids + ".");
+  for (const AgentId& id : matches) ids += (ids.empty() ? "" : ", ") + id.raw();
+  if (count > told_max) ids += ", …";
+  return fail(Remedy::reject, "admin.ambiguous",
+              std::to_string(count) + " agents are called \"" + name + "\"; name one by its id: " + ids + ".");
 }
 
 }  // namespace greengate::gateway

@@ -244,6 +244,12 @@ void read_policy(ConfigReader& reader, workers::PolicyConfig& config, EnquiriesC
   reader.read("policy.location_ttl", enquiries.location_ttl);
 }
 
+void read_inventory(ConfigReader& reader, workers::InventoryConfig& config) {
+  reader.read("inventory.full_interval", config.full_interval);
+  reader.read("inventory.deltas_max", config.deltas_max);
+  reader.read("inventory.churning", config.churning);
+}
+
 void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutConfig& fan_out) {
   reader.read("bgb.enabled", bgb.enabled);
   reader.read("bgb.servers", bgb.servers);
@@ -291,6 +297,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_registration(reader, config.registration, problems);
   read_site_map(reader, config.site_map);
   read_policy(reader, config.policy, config.enquiries);
+  read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
 }
 
@@ -320,6 +327,7 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.site_map.problems());
     reader.add(config.policy.problems());
     reader.add(config.enquiries.problems());
+    reader.add(config.inventory.problems());
     if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
       reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +
                                            "; it must be at least twice site.exchange_timeout (" +

@@ -8,6 +8,7 @@
 #include "gateway/fan_out.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
+#include "workers/inventory_planner.h"
 #include "workers/policy_watch.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
@@ -63,6 +64,7 @@ struct Config {
   workers::PolicyConfig policy;
   workers::SiteMapConfig site_map;  ///< `configured` and `pin_file` are filled when the house is built.
   EnquiriesConfig enquiries;
+  workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
 

@@ -19,6 +19,7 @@
 #include "workers/common_identity.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
+#include "workers/inventory_planner.h"
 #include "workers/key_pool.h"
 #include "workers/policy_watch.h"
 #include "workers/pool.h"
@@ -102,12 +103,6 @@ class Doorkeeper final : public PresenceListener {
   Enquiries& enquiries_;
 };
 
-// A courier whose list is fixed keeps to what is configured.
-template <class Courier>
-void give_points(Courier& courier, std::vector<std::unique_ptr<workers::MpDoor>> points) {
-  if constexpr (requires { courier.set_points(std::move(points)); }) courier.set_points(std::move(points));
-}
-
 v1::Directions directions_of(const workers::PolicyRhythm& rhythm) {
   v1::Directions directions;
   directions.set_heartbeat_interval_s(static_cast<std::uint32_t>(rhythm.heartbeat.count()));
@@ -132,6 +127,7 @@ struct House::Rooms {
   std::unique_ptr<workers::Identities> identities;
   std::unique_ptr<workers::KeyPool> keys;
   std::unique_ptr<workers::Translator> translator;
+  std::unique_ptr<workers::InventoryPlanner> inventories;
   std::unique_ptr<workers::SiteErrands> errands;
   std::unique_ptr<workers::SiteMap> site_map;
   std::unique_ptr<workers::PolicyWatch> policy;
@@ -180,6 +176,7 @@ Result<void> House::Rooms::build() {
   identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max, std::move(*common));
   keys = std::make_unique<workers::KeyPool>(config.registration.keys_ready_max);
   translator = std::make_unique<workers::Translator>(config.mp);
+  inventories = std::make_unique<workers::InventoryPlanner>(config.inventory, config.mp, store->baselines(), metrics);
   errands = std::make_unique<workers::SiteErrands>(config.registration, config.mp, devices, reports, *identities, *keys,
                                                    *courier, clock, metrics,
                                                    [this](const AgentId& agent) {
@@ -189,8 +186,8 @@ Result<void> House::Rooms::build() {
                                                      policy->agent_ready(agent);
                                                    });
   build_policy(devices, reports);
-  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *courier, clock,
-                                         metrics, [this](const workers::ReportOutcome& outcome) {
+  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
+                                         clock, metrics, [this](const workers::ReportOutcome& outcome) {
                                            // An agent that is away learns nothing new from a receipt it misses.
                                            (void)ingest->send_receipt(outcome.name.agent, receipt_of(outcome, clock.wall()));
                                          });
@@ -237,15 +234,16 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
       workers::SiteMap::Ways{
           .get = [this](std::string_view target) { return courier->get(target); },
           .open = [this](const std::string& address) { return open_mp_door(address, config.mp, *http, clock); },
-          .set_points = [this](std::vector<std::unique_ptr<workers::MpDoor>> points) { give_points(*courier, std::move(points)); }},
+          .set_points = [this](std::vector<std::unique_ptr<workers::MpDoor>> points) { courier->set_points(std::move(points)); }},
       clock, metrics, random_u64());
   policy = std::make_unique<workers::PolicyWatch>(config.policy, config.mp, devices, reports, *identities, *courier, clock, metrics);
   locator = std::make_unique<workers::SiteLocator>(config.enquiries.location_ttl, config.mp, *identities, *courier, clock, metrics);
   enquiries = std::make_unique<Enquiries>(config.enquiries, devices, *policy, *site_map, *locator, clock, metrics);
-  translator->ask_of_policy(*policy);
+  inventories->ask_of_policy(*policy);
   policy->connect({
       .answered = [this](const AgentId& agent) { errands->invoke_answered(agent); },
       .refused = [this](const AgentId& agent) { return errands->invoke_refused(agent); },
+      .unexpected = [this](const AgentId& agent) { errands->reply_unexpected(agent); },
       .connected = [this](const AgentId& agent) { return ingest->presence().connected(agent); },
       .direct = [this](const AgentId& agent, const workers::PolicyRhythm& rhythm) { (void)ingest->send_directions(agent, directions_of(rhythm)); },
   });

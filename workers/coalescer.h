@@ -20,6 +20,7 @@ struct CoalescerConfig {
 
 /// Reports of one device that travel as one message.
 struct Group {
+  /// What the message tells; for a resync request the kind of state it asks for, if that is one.
   std::uint32_t kind = 0;
   std::vector<const store::LeasedReport*> reports;  ///< Oldest first; they live in the batch.
   std::string note;                                 ///< Set: this group was attempted before and keeps its content.
@@ -33,10 +34,14 @@ struct Plan {
   std::vector<Hopeless> hopeless;                       ///< Chunks that will never be a file.
 };
 
+/// Kinds whose reports hold a state the gateway keeps a baseline of.
+bool is_inventory(std::uint32_t kind);
+
 /// Turns a device's waiting reports into as few messages as tell the same story.
 ///
-/// Promise   A group that was attempted before stays exactly as it was. State messages keep their order; of discovery and of
-///           hardware inventory only the newest unattempted one is sent, as each holds the full state.
+/// Promise   A group that was attempted before stays exactly as it was. State messages keep their order; of discovery and of an
+///           inventory only the newest unattempted one is sent, as each holds the full state: the one with the highest sequence of its
+///           incarnation, or the last to come. A request for everything again joins the newest state of its kind.
 /// Threads   Any; pure.
 Plan plan_messages(const store::Batch& batch, const CoalescerConfig& config);
 

@@ -12,7 +12,7 @@ class HardwareInventory;
 
 namespace greengate::workers {
 
-/// What the site's policy says about an agent's inventories, as far as it is known; the translator's question.
+/// What the site's policy says about an agent's inventories, as far as it is known; the planner's question.
 /// Threads   Any; answers from memory.
 class InventoryPolicy {
  public:

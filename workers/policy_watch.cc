@@ -140,10 +140,10 @@ Result<void> PolicyWatch::start() {
     stopping_ = false;
   }
   if (!config_.enabled) return {};
-  for (const store::Device& device : devices_.list()) {
+  devices_.for_each([this](const store::Device& device) {
     if (device.state == store::DeviceState::active && device.site.state == store::IdentityState::ready)
       schedule_.put(device.id, spread(device.id, config_.interval));
-  }
+  });
   schedule_.start(config_.workers);
   return {};
 }
@@ -322,8 +322,9 @@ Result<adapters::PolicyReply> PolicyWatch::request(const AgentId& agent, const a
     return fail(Remedy::retry, "mp.refused", "The management point answered the policy request with nothing.",
                 ways_.refused ? ways_.refused(agent) : refused_retry);
   }
-  if (ways_.answered) ways_.answered(agent);
-  return adapters::parse_policy_reply(settings_, answer->xml);
+  auto reply = adapters::parse_policy_reply(settings_, answer->xml);
+  if (const auto& way = reply ? ways_.answered : ways_.unexpected) way(agent);
+  return reply;
 }
 
 void PolicyWatch::answer_resyncs(const AgentId& agent, const std::vector<Resync>& wanted, bool& incomplete) {

@@ -62,6 +62,8 @@ class PolicyWatch : public Component, public InventoryPolicy {
     /// wait before the next.
     std::function<void(const AgentId&)> answered;
     std::function<std::chrono::milliseconds(const AgentId&)> refused;
+    /// The site answered with something that is no policy.
+    std::function<void(const AgentId&)> unexpected;
     std::function<bool(const AgentId&)> connected;
     /// Tell an agent the site's rhythm.
     std::function<void(const AgentId&, const PolicyRhythm&)> direct;

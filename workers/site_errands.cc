@@ -98,9 +98,11 @@ Result<void> SiteErrands::start() {
     std::lock_guard lock(mutex_);
     stopping_ = false;
   }
-  for (const store::Device& device : devices_.list()) {
-    if (device.state == store::DeviceState::active) agent_active(device.id);
-  }
+  std::vector<AgentId> active;
+  devices_.for_each([&active](const store::Device& device) {
+    if (device.state == store::DeviceState::active) active.push_back(device.id);
+  });
+  for (const AgentId& agent : active) agent_active(agent);
   for (std::uint32_t i = 0; i < config_.workers; ++i) threads_.emplace_back([this] { work(); });
   return {};
 }

@@ -2,7 +2,6 @@
 
 #include "adapters/mp/discovery.h"
 #include "adapters/mp/file_collection.h"
-#include "adapters/mp/hardware_inventory.h"
 #include "adapters/mp/idmif.h"
 #include "adapters/mp/metering.h"
 #include "adapters/mp/state_messages.h"
@@ -72,6 +71,17 @@ const char* rising_version_of(std::uint32_t kind) {
 
 }  // namespace
 
+adapters::ReportFacts report_facts(const DeliveryNote& note) {
+  adapters::ReportFacts facts;
+  facts.message_id = note.message_id;
+  facts.made_at = note.made_at;
+  // Where policy is not known, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
+  facts.inventory_policy_date = note.policy_date.value_or(note.made_at - inventory_policy_age);
+  facts.version_major = note.version_major;
+  facts.version_minor = note.version_minor;
+  return facts;
+}
+
 Result<Numbering> Translator::number(const Group& group, WallTime now,
                                      const std::function<std::uint64_t(const std::string&)>& counter) const {
   Numbering numbering;
@@ -82,13 +92,6 @@ Result<Numbering> Translator::number(const Group& group, WallTime now,
       const std::uint64_t major = counter("discovery_major") + 1;
       numbering.note.version_major = static_cast<std::uint32_t>(major);
       numbering.counters = {{"discovery_major", major}};
-      return numbering;
-    }
-    case v1::KIND_HARDWARE_INVENTORY: {
-      const std::uint64_t major = counter("inventory_major") + 1;
-      numbering.note.version_major = static_cast<std::uint32_t>(major);
-      numbering.counters = {{"inventory_major", major}};
-      if (policy_ != nullptr) numbering.note.policy_date = policy_->last_update(group.reports.back()->name.agent, group.kind);
       return numbering;
     }
     case v1::KIND_STATE_MESSAGES: {
@@ -116,25 +119,13 @@ Result<Numbering> Translator::number(const Group& group, WallTime now,
 
 Result<adapters::OutgoingMessage> Translator::translate(const adapters::MpIdentity& identity, const Group& group,
                                                         const DeliveryNote& note) const {
-  adapters::ReportFacts facts;
-  facts.message_id = note.message_id;
-  facts.made_at = note.made_at;
-  // Where policy is not known, a date safely past: a later one than the site's would hold the report back (mp-protocol 5.1).
-  facts.inventory_policy_date = note.policy_date.value_or(note.made_at - inventory_policy_age);
-  facts.version_major = note.version_major;
-  facts.version_minor = note.version_minor;
+  const adapters::ReportFacts facts = report_facts(note);
   google::protobuf::Arena arena;
   switch (group.kind) {
     case v1::KIND_DISCOVERY: {
       auto* discovery = google::protobuf::Arena::CreateMessage<v1::Discovery>(&arena);
       if (!discovery->ParseFromString(group.reports.back()->body)) return malformed("Discovery");
       return adapters::discovery_message(settings_, identity, facts, *discovery);
-    }
-    case v1::KIND_HARDWARE_INVENTORY: {
-      auto* inventory = google::protobuf::Arena::CreateMessage<v1::HardwareInventory>(&arena);
-      if (!inventory->ParseFromString(group.reports.back()->body)) return malformed("HardwareInventory");
-      if (policy_ != nullptr) policy_->keep_wanted(group.reports.back()->name.agent, *inventory);
-      return adapters::hardware_inventory_message(settings_, identity, facts, *inventory);
     }
     case v1::KIND_STATE_MESSAGES: {
       auto messages = state_messages_of(group, arena);

@@ -7,7 +7,6 @@
 #include "store/report_queue.h"
 #include "workers/coalescer.h"
 #include "workers/delivery_note.h"
-#include "workers/inventory_policy.h"
 
 #include <functional>
 #include <string>
@@ -21,7 +20,10 @@ struct Numbering {
   std::vector<store::CounterValue> counters;
 };
 
-/// Report bytes to a signed management-point message.
+/// What a message's header says of it, by its note alone.
+adapters::ReportFacts report_facts(const DeliveryNote& note);
+
+/// Report bytes to a signed management-point message; inventories are InventoryPlanner's.
 ///
 /// Threads   Any; holds nothing.
 /// Errors    report.malformed, report.kind_unknown, files.hash, and what adapters/mp refuses (all reject).
@@ -29,8 +31,6 @@ struct Numbering {
 class Translator {
  public:
   explicit Translator(const adapters::MpSettings& settings) : settings_(settings) {}
-  /// What the site's policy says of inventories; before the first use. Without one, dates are safely past and every class is sent.
-  void ask_of_policy(const InventoryPolicy& policy) { policy_ = &policy; }
 
   /// Numbers a group that was not attempted before. `counter` answers the device's durable counters.
   Result<Numbering> number(const Group& group, WallTime now,
@@ -41,7 +41,6 @@ class Translator {
 
  private:
   const adapters::MpSettings& settings_;
-  const InventoryPolicy* policy_ = nullptr;
 };
 
 }  // namespace greengate::workers

@@ -83,6 +83,7 @@ constexpr Known known[] = {
     {"platform_id", "I", [](const MpSettings& s) { return s.platform_id; }},
     {"state_priority", "M", [](const MpSettings& s) { return std::to_string(s.state_priority); }},
     {"policy_request_type", "M", [](const MpSettings& s) { return s.policy_request_type; }},
+    {"policy_validation", "S", [](const MpSettings& s) { return s.policy_validation; }},
     {"message_bytes_max", "I", [](const MpSettings& s) { return std::to_string(s.message_bytes_max); }},
 };
 

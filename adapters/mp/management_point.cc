@@ -11,6 +11,10 @@ ManagementPoint::ManagementPoint(HttpClient& client, const Clock& clock, const M
 Result<Verdict> ManagementPoint::send(const OutgoingMessage& message) {
   const std::string retargeted =
       message.target_host == server_.host ? std::string() : message.body_for(server_.host);
+  if (message.xml_bytes > settings_.message_bytes_warn) {
+    log_.warn("message is large, a site may decline it", kv("mp", server_.host), kv("what", message.endpoint),
+              kv("bytes", message.xml_bytes));
+  }
   HttpRequest request;
   request.server = server_;
   request.method = "CCM_POST";

@@ -4,6 +4,7 @@
 #include "adapters/mp/message.h"
 #include "adapters/mp/verdict.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/result.h"
 
 #include <string>
@@ -43,6 +44,7 @@ class ManagementPoint {
   const Clock& clock_;
   const MpSettings& settings_;
   const Url server_;
+  const Log log_{"management_point"};
 };
 
 }  // namespace greengate::adapters

@@ -1,5 +1,6 @@
 #include "adapters/mp/status_message.h"
 
+#include "adapters/mp/package_event.h"
 #include "adapters/mp/xml_writer.h"
 #include "greengate/v1/report.pb.h"
 
@@ -45,7 +46,8 @@ Result<void> write_named(XmlWriter& to, std::string_view list, std::string_view 
 }  // namespace
 
 Result<OutgoingMessage> status_message(const MpSettings& settings, const MpIdentity& identity, const ReportFacts& facts,
-                                       const v1::StatusMessage& event) {
+                                       const v1::StatusMessage& given) {
+  const v1::StatusMessage event = as_site_event(given);
   if (event.type().empty()) return fail(Remedy::reject, "mp.status_type", "A status message without a type says nothing.");
   XmlWriter to(4096, settings.message_bytes_max);
   to.markup("<Status SchemaVersion=\"1.0\" CodePage=\"");

@@ -7,7 +7,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -192,6 +195,149 @@ Ran run_program(const std::vector<std::string>& places, const std::vector<std::s
              kv("patience_ms", patience));
   }
   return status && *status == 0 ? Ran::well : Ran::failed;
+}
+
+namespace {
+
+constexpr rlim_t script_file_bytes = 64u << 20;  // of a file it writes
+constexpr std::size_t error_line_bytes = 400;
+
+// Between fork and exec: system calls only.
+[[noreturn]] void become_script(const char* program, const ScriptBounds& bounds, int output, int errors, int nowhere) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const auto limit = [](auto which, rlim_t value) {
+    rlimit asked{value, value};
+    setrlimit(which, &asked);
+  };
+  limit(RLIMIT_AS, bounds.memory_bytes);
+  limit(RLIMIT_CPU, static_cast<rlim_t>(bounds.patience.count() / 1000 + 1));
+  limit(RLIMIT_FSIZE, script_file_bytes);
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_NOFILE, 256);
+  setpriority(PRIO_PROCESS, 0, 19);
+  constexpr int idle_class = 3 << 13, this_process = 1;  // linux/ioprio.h
+  syscall(SYS_ioprio_set, this_process, 0, idle_class);
+  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (chdir("/") != 0) _exit(126);
+  dup2(nowhere, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO);
+  dup2(errors, STDERR_FILENO);
+  syscall(SYS_close_range, 3u, ~0u, 0u);  // an older kernel has none; then close-on-exec has to do
+  char* const arguments[] = {const_cast<char*>(program), nullptr};
+  static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  static char language[] = "LC_ALL=C.UTF-8";
+  static char home[] = "HOME=/";
+  static char* const environment[] = {path, language, home, nullptr};
+  execve(program, arguments, environment);
+  _exit(errno == ENOEXEC ? 125 : 126);
+}
+
+// The raw status of an ended child, killed if it does not end by itself.
+std::optional<int> settle_raw(pid_t pid, bool kill_it) {
+  int status = 0;
+  if (kill_it) kill(-pid, SIGKILL), kill(pid, SIGKILL);
+  const auto deadline = steady_clock::now() + reap_patience;
+  while (!has_ended(pid, status)) {
+    if (steady_clock::now() >= deadline) {
+      if (!kill_it) return settle_raw(pid, true);
+      std::lock_guard lock(stuck_mutex);
+      stuck.push_back(pid);
+      return std::nullopt;
+    }
+    poll(nullptr, 0, 2);
+  }
+  kill(-pid, SIGKILL);  // what it left behind in its group
+  return status;
+}
+
+std::string first_line_of(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')).substr(0, error_line_bytes));
+}
+
+}  // namespace
+
+ScriptEnd run_script(const std::string& program, const ScriptBounds& bounds, std::string& output) {
+  output.clear();
+  Pipe printed, complained;
+  const int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const pid_t pid = printed.open() && complained.open() && nowhere >= 0 && room_for_a_helper() ? fork() : -1;
+  if (pid == 0) become_script(program.c_str(), bounds, printed.ends[1], complained.ends[1], nowhere);
+  if (nowhere >= 0) close(nowhere);
+  if (pid < 0) return {false, "script.start", "It could not be started."};
+  printed.close_writer();
+  complained.close_writer();
+  fcntl(complained.ends[0], F_SETFL, O_NONBLOCK);
+
+  std::string errors;
+  const auto hear_errors = [&] {
+    std::array<char, 4'096> buffer;
+    for (int times = 0; times < 16; ++times) {
+      const ssize_t got = read(complained.ends[0], buffer.data(), buffer.size());
+      if (got <= 0) return got == 0;
+      // Beyond the first line it is read only so that the script does not wait for us.
+      errors.append(buffer.data(), std::min<std::size_t>(static_cast<std::size_t>(got), error_line_bytes - std::min(errors.size(), error_line_bytes)));
+    }
+    return false;
+  };
+  const auto deadline = steady_clock::now() + bounds.patience;
+  End end = End::deadline;
+  bool errors_open = true;
+  for (bool done = false; !done;) {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
+    if (left.count() <= 0) break;
+    std::array<pollfd, 2> waiting{{{printed.ends[0], POLLIN, 0}, {errors_open ? complained.ends[0] : -1, POLLIN, 0}}};
+    if (poll(waiting.data(), waiting.size(), static_cast<int>(std::min<std::int64_t>(left.count(), 60'000))) < 0 && errno != EINTR) break;
+    if (waiting[1].revents) errors_open = !hear_errors();
+    if (!waiting[0].revents) continue;
+    std::array<char, 16'384> buffer;
+    const ssize_t got = read(printed.ends[0], buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      end = End::closed;
+      done = true;
+    } else if (output.size() + static_cast<std::size_t>(got) > bounds.output_bytes) {
+      end = End::refused;
+      done = true;
+    } else {
+      output.append(buffer.data(), static_cast<std::size_t>(got));
+    }
+  }
+  // It may close its output and go on: until the deadline that is its own affair.
+  if (end == End::closed) {
+    siginfo_t seen{};
+    while (waitid(P_PID, static_cast<id_t>(pid), &seen, WEXITED | WNOHANG | WNOWAIT) == 0 && seen.si_pid == 0) {
+      if (steady_clock::now() >= deadline) {
+        end = End::deadline;
+        break;
+      }
+      if (errors_open) errors_open = !hear_errors();
+      poll(nullptr, 0, 2);
+    }
+  }
+  const std::optional<int> status = settle_raw(pid, end != End::closed);
+  if (errors_open) hear_errors();
+  ScriptEnd told;
+  told.first_line = first_line_of(errors);
+  const auto say = [&](const char* code, std::string message) {
+    told.code = code;
+    told.message = std::move(message);
+    return told;
+  };
+  if (end == End::deadline)
+    return say("script.timeout", "It did not end within " + std::to_string(bounds.patience.count()) + " ms.");
+  if (end == End::refused) return say("script.output", "It printed more than " + std::to_string(bounds.output_bytes) + " bytes.");
+  if (!status) return say("script.timeout", "It does not end.");
+  if (WIFSIGNALED(*status)) return say("script.signal", "It was ended by signal " + std::to_string(WTERMSIG(*status)) + ".");
+  const int code = WEXITSTATUS(*status);
+  if (code == 125) return say("script.start", "The system cannot run it; a script begins with a line like #!/bin/sh.");
+  if (code == 126) return say("script.start", "The system refused to run it, or its interpreter is missing.");
+  if (code != 0) return say("script.exit", "It ended with status " + std::to_string(code) + ".");
+  told.well = true;
+  return told;
 }
 
 std::vector<std::optional<Space>> look_at_space(const std::vector<std::string>& mount_points,

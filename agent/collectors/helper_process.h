@@ -26,6 +26,26 @@ Ran run_program(const std::vector<std::string>& places, const std::vector<std::s
                 std::chrono::milliseconds patience,
                 const std::function<bool(std::string_view piece)>& take);
 
+/// What a script of an administrator's may cost.
+struct ScriptBounds {
+  std::chrono::milliseconds patience{30'000};
+  std::uint64_t output_bytes = 1 << 20;
+  std::uint64_t memory_bytes = 256 << 20;  ///< Address space, of each process it starts.
+};
+
+/// How a script ended, for a person.
+struct ScriptEnd {
+  bool well = false;           ///< Ended by itself with 0 and within its bounds.
+  const char* code = "";       ///< "script.timeout", "script.output", "script.exit", "script.signal", "script.start".
+  std::string message = {};    ///< What happened, in a sentence.
+  std::string first_line = {};  ///< Of its error output, when it wrote any.
+};
+
+/// Runs a script without a shell and without privileges beyond ours: lowest priority for processor and disk, bounded time,
+/// memory, output and file size, an environment of ours, no input, no descriptor of ours. It and its process group are killed
+/// at a bound, and when the thread that called goes. What it printed is in `output`, whole or cut at the bound.
+ScriptEnd run_script(const std::string& program, const ScriptBounds& bounds, std::string& output);
+
 /// What statvfs says of one mounted file system.
 struct Space {
   std::uint64_t block_bytes = 0;

@@ -28,9 +28,10 @@ struct QueueSettings {
   std::uint32_t reserve_percent = 10;
   std::chrono::milliseconds lease_time{120'000};
   std::uint32_t history_per_device = 100;
-  /// Bodies of dead letters; above it the oldest lose theirs (the reason stays in the device's
-  /// history).
+  /// Dead letters with their bodies; above it the oldest lose theirs.
   std::uint64_t buried_bytes_max = std::uint64_t{1} << 30;
+  /// Dead letters, with or without a body; above it the oldest go altogether.
+  std::uint64_t buried_max = 100'000;
   /// Bodies in memory that wait for a commit; above it keep() is refused with queue.busy.
   std::size_t pending_bytes_max = std::size_t{128} << 20;
   /// Below the first, bulk lanes are refused; below the second, everything. Answers the file
@@ -53,7 +54,7 @@ struct QueueSettings {
 /// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
 ///
 /// Its parts are report_queue.cc (leases), …_keep.cc, …_settle.cc, …_order.cc (in memory),
-/// …_load.cc (from disk), …_housekeeping.cc and …_trace.cc.
+/// …_load.cc (from disk), …_letters.cc, …_housekeeping.cc and …_trace.cc.
 class EmbeddedReportQueue final : public ReportQueue, public Ledger {
  public:
   static constexpr std::uint64_t kRowBytes =
@@ -118,7 +119,6 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   class PinChange;
   class RemoveChange;
   class TrimBuriedChange;
-  struct Reply;
 
   /// One waiting report as the order needs it. A million of these is 32 MB.
   struct Waiting {
@@ -227,12 +227,13 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
 
   struct Totals {
     std::uint64_t waiting = 0, waiting_bytes = 0, leased = 0, held_devices = 0;
-    std::uint64_t kept = 0, delivered = 0, superseded = 0, expired = 0, buried = 0;
+    std::uint64_t kept = 0, delivered = 0, superseded = 0, expired = 0, buried = 0, replayed = 0;
     std::uint64_t buried_now = 0, buried_bytes = 0, damaged = 0;
   };
 
   Agent& agent_of(const AgentId& id);         // with mutex_
   Agent* find_agent(const AgentId& id) const;  // with mutex_
+  Agent* agent_numbered(std::uint32_t no);     // with mutex_
   /// Lanes are 1 to 5; a number that is none, as only damage can make it, travels in the last.
   static std::uint32_t lane_number(std::uint64_t lane) { return lane >= 1 && lane <= kLanes ? static_cast<std::uint32_t>(lane) : kLanes; }
   static std::unique_ptr<LaneQueue>& place_of(Agent& agent, std::uint32_t lane) { return agent.lanes[lane - 1]; }
@@ -270,6 +271,9 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   bool room_for(Lane lane, std::uint64_t bytes) const;
   void look_at_disk();
   Result<void> apply_keep(Database& database, KeepChange& change);
+  Result<void> insert_report(Database& database, Agent& agent, std::uint64_t id, std::int64_t kept_at, const NewReport& report);
+  Result<std::optional<std::uint64_t>> apply_replay(Database& database, std::uint64_t letter);
+  Result<void> delete_letter(Database& database, std::uint64_t letter);
   /// Deletes a report and writes its history. A buried one is moved among the dead letters, unless
   /// it was `set_aside` already.
   Result<void> write_ending(Database& database, Agent& agent, const Ending& ending, Outcome outcome,
@@ -280,6 +284,7 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   void count_settled(Outcome outcome, std::uint64_t reports, std::uint64_t bytes);  // with mutex_
   Result<void> submit_and_wait(std::unique_ptr<LeaseChange> change);
   void sweep_expired();
+  void trim_buried();
   /// Expired or damaged reports that were taken out of the order leave the disk too.
   void remove(Agent& agent, std::vector<Waiting> entries, bool damaged);
   void show_gauges();
@@ -294,12 +299,14 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   // The writer's thread only.
   Statement insert_report_, delete_report_, insert_history_, trim_history_, insert_agent_,
       update_agent_, delete_progress_, postpone_, pin_, bury_facts_, bury_body_, move_damaged_,
-      read_facts_, raise_ceiling_, oldest_buried_, delete_buried_, delete_buried_body_,
-      put_baseline_, drop_baseline_;
+      read_facts_, raise_ceiling_, oldest_letters_, oldest_bodies_, delete_buried_,
+      delete_buried_body_, read_letter_, letter_bytes_, replay_, mark_replayed_, put_baseline_,
+      drop_baseline_;
   std::vector<Staged> staged_;
   struct Added {
     Agent* agent;
     Waiting entry;
+    bool replayed = false;
   };
   std::vector<Added> added_;
   std::uint64_t added_bytes_ = 0;  ///< Of `added_`, rows included.
@@ -329,6 +336,7 @@ class EmbeddedReportQueue final : public ReportQueue, public Ledger {
   std::set<std::pair<SteadyTime, std::uint64_t>> lease_ends_;
   std::uint64_t next_lease_ = 1;
   Totals totals_;
+  std::shared_ptr<const std::function<void(const std::vector<ReportName>&)>> expired_listener_;
 };
 
 }  // namespace greengate::store

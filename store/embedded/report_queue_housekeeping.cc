@@ -1,5 +1,5 @@
-// Housekeeping: takes out what nobody will deliver (expired reports, damaged records) and the
-// oldest dead letters when there are too many.
+// Housekeeping: takes out what nobody will deliver (expired reports, damaged records), tells whose
+// time was over, and sees to the bounds and gauges.
 
 #include "store/embedded/report_queue.h"
 
@@ -15,7 +15,6 @@ const Log log("store");
 
 constexpr std::size_t kSweepAgents = 2'000;  // a second's share of the search for expired reports …
 constexpr std::size_t kSweepReports = 200'000;  // … so that the writer never stands still for it
-constexpr std::int64_t kTrimBuriedRows = 1'000;
 
 }  // namespace
 
@@ -27,6 +26,7 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
       : queue_(queue), agent_(agent), entries_(std::move(entries)), damaged_(damaged) {}
 
   Result<void> apply(Database& database) override {
+    names_.clear();
     for (const Waiting& entry : entries_) {
       auto ending = queue_.read_ending(database, entry);
       if (!ending) return pass(ending);
@@ -43,6 +43,8 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
                                     "The record's bytes no longer match its checksum.", {}, true)
               : queue_.write_ending(database, agent_, **ending, Outcome::expired, {}, {}, {});
       if (!written) return written;
+      if ((*ending)->incarnation != 0)
+        names_.push_back({agent_.id, (*ending)->incarnation, (*ending)->sequence});
     }
     return {};
   }
@@ -51,6 +53,7 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
     std::uint64_t bytes = 0;
     for (const Waiting& entry : entries_) bytes += entry.bytes;
     const auto count = entries_.size();
+    decltype(queue_.expired_listener_) listener;
     {
       std::lock_guard lock(queue_.mutex_);
       if (failure && !damaged_) {
@@ -66,8 +69,10 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
         queue_.totals_.damaged += count;
       } else {
         queue_.count_settled(Outcome::expired, count, bytes);
+        listener = queue_.expired_listener_;
       }
     }
+    if (listener && !names_.empty()) (*listener)(names_);
     if (!damaged_) return;
     queue_.probe_.damaged_records.add(static_cast<double>(count));
     log.error("damaged records set aside", kv("agent", agent_.id.raw()), kv("reports", count),
@@ -80,69 +85,18 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
   Agent& agent_;
   const std::vector<Waiting> entries_;
   const bool damaged_;
+  std::vector<ReportName> names_;  ///< Of what went, our own left out.
 };
 
-/// Keeps dead letters within their bound: the oldest go.
-class EmbeddedReportQueue::TrimBuriedChange final : public Change {
- public:
-  TrimBuriedChange(EmbeddedReportQueue& queue, std::uint64_t bytes_over)
-      : queue_(queue), bytes_over_(bytes_over) {}
-
-  Result<void> apply(Database& database) override {
-    bytes_ = 0;
-    std::vector<std::uint64_t> ids;
-    {
-      Statement& oldest = queue_.oldest_buried_;
-      const ResetAtEnd reset(oldest);
-      oldest.bind(1, kTrimBuriedRows);
-      Step step = Step::done;
-      while (bytes_ < bytes_over_ && (step = oldest.step()) == Step::row) {
-        ids.push_back(oldest.number_unsigned(0));
-        bytes_ += oldest.number_unsigned(1) + kRowBytes;
-      }
-      if (step == Step::failed)
-        return tl::unexpected(database.error("reading the oldest dead letters"));
-    }
-    for (const std::uint64_t id : ids) {
-      queue_.delete_buried_.bind_unsigned(1, id);
-      queue_.delete_buried_body_.bind_unsigned(1, id);
-      if (!queue_.delete_buried_.run() || !queue_.delete_buried_body_.run()) {
-        return tl::unexpected(database.error("deleting a dead letter"));
-      }
-    }
-    count_ = ids.size();
-    return {};
-  }
-  void finish(const Error* failure) override {
-    queue_.trimming_buried_ = false;
-    if (failure) return;
-    {
-      std::lock_guard lock(queue_.mutex_);
-      queue_.totals_.buried_now -= count_;
-      queue_.totals_.buried_bytes -= bytes_;
-    }
-    log.warn("oldest dead letters dropped", kv("reports", count_), kv("bytes", bytes_));
-  }
-
- private:
-  EmbeddedReportQueue& queue_;
-  const std::uint64_t bytes_over_;
-  std::uint64_t bytes_ = 0;
-  std::size_t count_ = 0;
-};
+void EmbeddedReportQueue::on_expired(std::function<void(const std::vector<ReportName>&)> listener) {
+  auto kept = std::make_shared<const std::function<void(const std::vector<ReportName>&)>>(std::move(listener));
+  std::lock_guard lock(mutex_);
+  expired_listener_ = *kept ? std::move(kept) : nullptr;
+}
 
 void EmbeddedReportQueue::housekeeping() {
   sweep_expired();
-  std::uint64_t over = 0;
-  {
-    std::lock_guard lock(mutex_);
-    if (totals_.buried_bytes > settings_.buried_bytes_max)
-      over = totals_.buried_bytes - settings_.buried_bytes_max;
-  }
-  if (over > 0 && !trimming_buried_) {
-    trimming_buried_ = true;  // a second one would drop as much again
-    writer_->submit(std::make_unique<TrimBuriedChange>(*this, over));
-  }
+  trim_buried();
   if (housekeepings_++ % 5 == 0) show_gauges();
 }
 

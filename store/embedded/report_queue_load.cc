@@ -46,7 +46,20 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
        "WHERE progress.id = reports.id), 0) FROM reports WHERE id = ?1"},
       {&raise_ceiling_,
        "INSERT INTO meta VALUES('id_ceiling', ?1) ON CONFLICT(key) DO UPDATE SET value = ?1"},
-      {&oldest_buried_, "SELECT id, bytes FROM buried ORDER BY id LIMIT ?1"},
+      {&oldest_letters_,
+       "SELECT id, coalesce((SELECT length(body) FROM buried_bodies WHERE buried_bodies.id = buried.id), 0) "
+       "FROM buried ORDER BY id LIMIT ?1"},
+      {&oldest_bodies_, "SELECT id, length(body) FROM buried_bodies ORDER BY id LIMIT ?1"},
+      {&read_letter_,
+       "SELECT agent, lane, length(body) FROM buried JOIN buried_bodies ON buried_bodies.id = buried.id "
+       "WHERE buried.id = ?1"},
+      {&letter_bytes_,
+       "SELECT coalesce((SELECT length(body) FROM buried_bodies WHERE buried_bodies.id = buried.id), 0) "
+       "FROM buried WHERE id = ?1"},
+      {&replay_,
+       "INSERT INTO reports SELECT ?2, agent, incarnation, sequence, lane, kind, collected_at, ?3, 0, "
+       "checksum, body FROM buried JOIN buried_bodies ON buried_bodies.id = buried.id WHERE buried.id = ?1"},
+      {&mark_replayed_, "INSERT INTO progress(id, replayed) VALUES(?1, 1)"},
       {&delete_buried_, "DELETE FROM buried WHERE id = ?1"},
       {&delete_buried_body_, "DELETE FROM buried_bodies WHERE id = ?1"},
       {&put_baseline_, "INSERT OR REPLACE INTO baselines VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
@@ -73,6 +86,12 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the agents"));
 
+  std::vector<std::uint64_t> replayed;  // few
+  auto marks = database.prepare("SELECT id FROM progress WHERE replayed <> 0 ORDER BY id");
+  if (!marks) return pass(marks);
+  while ((step = marks->step()) == Step::row) replayed.push_back(marks->number_unsigned(0));
+  if (step == Step::failed) return tl::unexpected(database.error("reading the replayed reports"));
+
   auto reports = database.prepare(
       "SELECT id, agent, incarnation, sequence, lane, kept_at, ttl_s, length(body) FROM reports "
       "ORDER BY id");
@@ -90,7 +109,10 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
       continue;
     }
     Agent& agent = *owner->second;
-    agent.sequences.raise(reports->number_unsigned(2), reports->number_unsigned(3), id);
+    // What was replayed, or is our own, says nothing of what the agent sent last.
+    const std::uint64_t incarnation = reports->number_unsigned(2);
+    if (incarnation != 0 && !std::binary_search(replayed.begin(), replayed.end(), id))
+      agent.sequences.raise(incarnation, reports->number_unsigned(3), id);
     append(agent, waiting_entry(id, kept_at, static_cast<std::uint32_t>(reports->number(6)), bytes,
                                 reports->number_unsigned(4)));
     ++totals_.waiting;
@@ -138,7 +160,7 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
 
   const std::pair<const char*, std::uint64_t*> numbers[] = {
       {"SELECT count(*) FROM buried", &totals_.buried_now},
-      {"SELECT coalesce(sum(bytes), 0) FROM buried", &totals_.buried_bytes},
+      {"SELECT coalesce(sum(length(body)), 0) FROM buried_bodies", &totals_.buried_bytes},
   };
   for (const auto& [sql, target] : numbers) {
     auto number = database.number(sql);

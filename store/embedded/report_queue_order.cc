@@ -12,6 +12,13 @@ EmbeddedReportQueue::Agent* EmbeddedReportQueue::find_agent(const AgentId& id) c
   return found == agents_by_id_.end() ? nullptr : found->second;
 }
 
+EmbeddedReportQueue::Agent* EmbeddedReportQueue::agent_numbered(std::uint32_t no) {
+  // Numbers are given in rising order, with gaps where an agent never had a report kept.
+  const auto found = std::lower_bound(agents_.begin(), agents_.end(), no,
+                                      [](const Agent& agent, std::uint32_t wanted) { return agent.no < wanted; });
+  return found == agents_.end() || found->no != no ? nullptr : &*found;
+}
+
 std::uint32_t EmbeddedReportQueue::number_of(const AgentId& agent) const {
   std::lock_guard lock(mutex_);
   const Agent* found = find_agent(agent);

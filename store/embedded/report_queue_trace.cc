@@ -108,7 +108,9 @@ QueueStats EmbeddedReportQueue::stats() const {
   stats.superseded_total = totals_.superseded;
   stats.expired_total = totals_.expired;
   stats.buried_total = totals_.buried;
+  stats.replayed_total = totals_.replayed;
   stats.buried = totals_.buried_now;
+  stats.buried_bytes = totals_.buried_bytes;
   stats.damaged = totals_.damaged;
   std::int64_t oldest = std::numeric_limits<std::int64_t>::max();
   for (const Agent& agent : agents_) {

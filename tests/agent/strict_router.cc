@@ -258,6 +258,22 @@ void StrictRouter::on_frame(const std::string& route, const std::string& key,
     case v1::Frame::kTaskResult:
       seen_.results.push_back(frame.task_result());
       break;
+    case v1::Frame::kAsk: {
+      const v1::Ask& ask = frame.ask();
+      if (!peer.greeted) complain("Ask came before Hello");
+      if (ask.nonce() == 0) complain("an Ask has no nonce");
+      if (!seen_.nonces.insert(ask.nonce()).second) complain("an Ask repeats a nonce");
+      if (ask.what_case() == v1::Ask::WHAT_NOT_SET) complain("an Ask asks nothing");
+      if (ask.has_locate() && ask.locate().kind() == v1::LOCATE_KIND_UNSPECIFIED) complain("an Ask locates nothing");
+      if (ask.has_locate() && (ask.locate().kind() == v1::LOCATE_KIND_CONTENT) == ask.locate().package_id().empty())
+        complain("content, and only content, has an id");
+      seen_.asks.push_back(ask);
+      if (!options_.answers) break;
+      *answer.mutable_answer() = options_.answers(ask);
+      answer.mutable_answer()->set_nonce(ask.nonce());
+      reply(route, answer);
+      break;
+    }
     case v1::Frame::kPing:
       ++seen_.pings;
       answer.mutable_pong()->set_nonce(frame.ping().nonce());
@@ -310,8 +326,24 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
       case v1::KIND_FILE_CHUNK:
         whole = parses(v1::FileChunk()) && report.lane() == v1::LANE_FILES;
         break;
+      case v1::KIND_STATUS: {
+        v1::StatusMessage event;
+        whole = event.ParseFromString(report.body()) && report.lane() == v1::LANE_STATE && !event.type().empty() && event.time_ms() > 0;
+        break;
+      }
+      case v1::KIND_METERING: {
+        v1::MeteringData data;
+        whole = data.ParseFromString(report.body()) && report.lane() == v1::LANE_INVENTORY && data.programs_size() > 0 &&
+                data.from_ms() > 0 && data.from_ms() <= data.until_ms();
+        break;
+      }
+      case v1::KIND_IDMIF: {
+        v1::IdMif file;
+        whole = file.ParseFromString(report.body()) && report.lane() == v1::LANE_FILES && !file.file_name().empty() && !file.text().empty();
+        break;
+      }
       default:
-        whole = parses(v1::StateMessages());
+        whole = false;
     }
     if (!whole) complain("a body is not what its kind says");
     if (report.sequence() <= account.last_stored) {

@@ -32,6 +32,7 @@ class StrictRouter {
     std::uint32_t pending_retry_ms = 50;
     bool full_state_wanted = false;
     bool withhold_receipts = false;
+    std::function<v1::Answer(const v1::Ask&)> answers;  ///< The nonce is put in; without it an Ask is heard and not answered.
   };
 
   /// Everything an agent did, over all restarts of this router.
@@ -40,6 +41,8 @@ class StrictRouter {
     std::vector<v1::Hello> hellos;
     std::vector<v1::Report> stored;  ///< Each report once, in order.
     std::vector<v1::TaskResult> results;
+    std::vector<v1::Ask> asks;
+    std::set<std::uint64_t> nonces;
     std::map<std::string, std::string> files;  ///< Whole collected files, by path and name.
     std::set<std::uint64_t> transfers;         ///< Begun.
     int publishes = 0, pings = 0, repeats = 0;

@@ -89,11 +89,17 @@ class FakeDeviceRegistry : public store::DeviceRegistry {
   }
   std::uint64_t counter(const AgentId&, const std::string&) const override { return 0; }
   Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) override {
+    std::lock_guard lock(mutex_);
     const auto found = facts_.find({id, name});
     return found == facts_.end() ? std::optional<std::string>() : std::optional(found->second);
   }
   Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) override {
-    facts_[{id, name}] = value;
+    std::lock_guard lock(mutex_);
+    if (!devices_.contains(id)) return fail(Remedy::reject, "registry.unknown", "There is no such agent.");
+    if (value.empty())
+      facts_.erase({id, name});
+    else
+      facts_[{id, name}] = value;
     return {};
   }
   Result<void> add_token(const store::Token& token) override {

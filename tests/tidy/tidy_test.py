@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "workers": ["core", "store", "adapters", "proto"],
     "gateway": ["core", "store", "adapters", "workers", "proto"],
     "agent": ["core", "adapters/agents", "proto"],
-    "ctl": ["core", "adapters/http", "proto"],
+    "ctl": ["core", "adapters/http", "adapters/mp", "proto"],
     "simulators": ["core", "proto"],
 }
 # Of core, what a simulator may use: words, not encoders.

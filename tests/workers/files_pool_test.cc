@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 class FilesPoolTest : public SiteFixture {
  protected:
-  FilesPoolTest() : translator_(settings_) {
+  FilesPoolTest() : translator_(settings_), inventories_({}, settings_, store_->baselines(), metrics_) {
     config_.workers = 2;
     config_.retry_base = milliseconds(10);
     config_.retry_cap = milliseconds(10);
@@ -31,7 +31,7 @@ class FilesPoolTest : public SiteFixture {
     });
   }
   void start() {
-    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, *courier_, clock_, metrics_,
+    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, inventories_, *courier_, clock_, metrics_,
                                    [this](const ReportOutcome& outcome) {
                                      {
                                        std::lock_guard lock(mutex_);
@@ -115,6 +115,7 @@ class FilesPoolTest : public SiteFixture {
 
   PoolConfig config_;
   Translator translator_;
+  InventoryPlanner inventories_;
   std::unique_ptr<Pool> pool_;
   std::uint64_t sequence_ = 0;
   std::mutex mutex_;  // guards everything below

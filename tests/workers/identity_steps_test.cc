@@ -16,9 +16,14 @@
 
 #include <gtest/gtest.h>
 
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <set>
 #include <unistd.h>
@@ -101,6 +106,20 @@ std::string bytes_of_hex(const std::string& hex) {
   return bytes;
 }
 
+/// Did the key of this certificate sign the SMSID, as a registration hint does (4.6)?
+bool vouches(const std::string& certificate, const std::string& hint_hex, const std::string& sms_id) {
+  const auto* at = reinterpret_cast<const unsigned char*>(certificate.data());
+  const std::unique_ptr<X509, decltype(&X509_free)> x509(d2i_X509(nullptr, &at, static_cast<long>(certificate.size())), X509_free);
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  std::string signature = bytes_of_hex(hint_hex);
+  std::reverse(signature.begin(), signature.end());
+  const std::string text = adapters::utf16_from_utf8(sms_id) + std::string(2, '\0');
+  const auto bytes = [](const std::string& of) { return reinterpret_cast<const unsigned char*>(of.data()); };
+  return x509 && context &&
+         EVP_DigestVerifyInit(context.get(), nullptr, EVP_sha256(), nullptr, X509_get0_pubkey(x509.get())) == 1 &&
+         EVP_DigestVerify(context.get(), bytes(signature), signature.size(), bytes(text), text.size()) == 1;
+}
+
 /// A site's records of its clients, by the book.
 class BookSite {
  public:
@@ -124,8 +143,8 @@ class BookSite {
     const std::string proposed = between(body, "SMSID=\"", "\"");
     const std::string signing = between(body, "<Signing ", "</Signing>");
     const std::string der = bytes_of_hex(signing.substr(signing.find('>') + 1));
-    const bool hint = body.find("<RegistrationHint>") != std::string::npos;
-    asked.push_back(confirming ? "confirmation" : hint ? "registration with hint" : "registration");
+    const std::string hint = between(body, "<RegistrationHint>", "</RegistrationHint>");
+    asked.push_back(confirming ? "confirmation" : !hint.empty() ? "registration with hint" : "registration");
     if (answers_nothing) return {Verdict::Kind::refused, {}};
 
     const auto known = records.find(proposed);
@@ -139,7 +158,7 @@ class BookSite {
     std::string id = proposed;
     if (known != records.end() && known->second.certificate != der) {
       if (rejects_renewals) return status(3, "");
-      if (hint)
+      if (!hint.empty() && vouches(known->second.certificate, hint, proposed))
         known->second.certificate = der;
       else
         id = adapters::new_sms_id().raw();  // taken by another: one of its own

@@ -125,6 +125,7 @@ class PolicyWatchTest : public testing::Test {
                            refused_.push_back(agent);
                            return milliseconds(minutes(5));
                          },
+                     .unexpected = [this](const AgentId&) { ++unexpected_; },
                      .connected = [this](const AgentId& agent) { return connected_.contains(agent); },
                      .direct = [this](const AgentId& agent, const PolicyRhythm& rhythm) { directed_.emplace_back(agent, rhythm); }});
   }
@@ -168,7 +169,7 @@ class PolicyWatchTest : public testing::Test {
   std::atomic<int> requests_{0};
   bool refuses_ = false;
   std::set<AgentId> connected_;
-  int answered_ = 0;
+  int answered_ = 0, unexpected_ = 0;
   std::vector<AgentId> refused_;
   std::vector<std::pair<AgentId, PolicyRhythm>> directed_;
 };
@@ -381,6 +382,20 @@ TEST_F(PolicyWatchTest, SaysThatItWasRefusedAndWaits) {
   refuses_ = false;
   ask(agent_);
   EXPECT_EQ(answered_, 1);
+}
+
+TEST_F(PolicyWatchTest, SaysWhenTheAnswerIsNoPolicy) {
+  open();
+  door_->answer_with([](const auto&) -> Result<adapters::Verdict> {
+    adapters::Verdict verdict;
+    verdict.kind = adapters::Verdict::Kind::reply;
+    verdict.xml = "<RegistrationReset/>";
+    return verdict;
+  });
+  ask(agent_);
+  EXPECT_EQ(unexpected_, 1);
+  EXPECT_EQ(answered_, 0);
+  EXPECT_FALSE(watch_->known(agent_));
 }
 
 TEST_F(PolicyWatchTest, ComesBackForBodiesThatCouldNotBeHad) {

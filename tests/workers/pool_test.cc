@@ -11,14 +11,14 @@ using store::Outcome;
 
 class PoolTest : public SiteFixture {
  protected:
-  PoolTest() : translator_(settings_) {
+  PoolTest() : translator_(settings_), inventories_({}, settings_, store_->baselines(), metrics_) {
     config_.workers = 2;
     config_.retry_base = std::chrono::milliseconds(10);
     config_.retry_cap = std::chrono::milliseconds(10);
   }
   void start() {
-    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, *courier_,
-                                   clock_, metrics_, [this](const ReportOutcome& outcome) {
+    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, inventories_,
+                                   *courier_, clock_, metrics_, [this](const ReportOutcome& outcome) {
                                      {
                                        std::lock_guard lock(mutex_);
                                        outcomes_.push_back(outcome);
@@ -45,6 +45,7 @@ class PoolTest : public SiteFixture {
 
   PoolConfig config_;
   Translator translator_;
+  InventoryPlanner inventories_;
   std::unique_ptr<Pool> pool_;
   std::mutex mutex_;  // guards everything below
   std::condition_variable changed_;

@@ -56,6 +56,24 @@ class ManagementPointTest : public testing::Test {
   std::unique_ptr<ManagementPoint> point_;
 };
 
+std::vector<std::string>* warnings = nullptr;
+
+TEST_F(ManagementPointTest, WarnsOfAMessageLargerThanSitesUsuallyTake) {
+  std::vector<std::string> lines;
+  warnings = &lines;
+  set_log_sink([](std::string_view line) { warnings->emplace_back(line); });
+  OutgoingMessage message;
+  message.endpoint = "MP_HinvEndpoint";
+  message.xml_bytes = settings_.message_bytes_warn;
+  (void)point_->send(message);
+  EXPECT_TRUE(lines.empty());
+  message.xml_bytes += 1;
+  (void)point_->send(message);
+  set_log_sink({});
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find("what=MP_HinvEndpoint bytes=5242881"), std::string::npos) << lines[0];
+}
+
 TEST_F(ManagementPointTest, SendsAnInvokeAndReadsItsReply) {
   const std::string xml = sample("policy-reply.xml");
   answer_ = HttpReply(200, "multipart/mixed; boundary=\"b\"",
