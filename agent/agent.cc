@@ -54,7 +54,9 @@ ScheduleConfig schedule_config(const AgentConfig& config) {
 FileSenderConfig sender_config(const AgentConfig& config) {
   FileSenderConfig made;
   made.ledger_file = config.ledger_file();
-  made.chunk_bytes = static_cast<std::size_t>(config.files.chunk_bytes);
+  // A small outbox is not for files alone.
+  made.window_bytes = std::min(made.window_bytes, config.outbox_bytes_max / 4);
+  made.chunk_bytes = static_cast<std::size_t>(std::min(config.files.chunk_bytes, made.window_bytes));
   made.bytes_per_second = static_cast<std::uint64_t>(config.files.bytes_per_second);
   return made;
 }

@@ -1,5 +1,7 @@
 #include "agent/status.h"
 
+#include "agent/files/sender.h"
+
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -98,6 +100,12 @@ std::string status_text(Outbox& outbox, std::size_t count) {
           std::to_string(outbox.last_sequence()) + " reports so far\n";
   text += "discovery    " + time_text(outbox.number(Fact::last_discovery_ms)) + "\n";
   text += "inventory    " + time_text(outbox.number(Fact::last_inventory_ms)) + "\n";
+  if (const std::int64_t last = outbox.number(Fact::last_software_ms))
+    text += "software     " + time_text(last) + "\n";
+  if (const std::int64_t last = outbox.number(Fact::last_files_ms))
+    text += "files        " + time_text(last) + "\n";
+  if (const std::string file = FileSender::progress_text(outbox); !file.empty())
+    text += "             sending " + file + "\n";
   const OutboxCount all = outbox.count();
   text += "waiting      " + std::to_string(all.reports) + " reports, " + std::to_string(all.bytes) +
           " bytes";
@@ -136,6 +144,9 @@ std::string status_json(Outbox& outbox, std::size_t count) {
                      field("last_sequence", static_cast<std::int64_t>(outbox.last_sequence())) +
                      field("last_discovery_ms", outbox.number(Fact::last_discovery_ms)) +
                      field("last_inventory_ms", outbox.number(Fact::last_inventory_ms)) +
+                     field("last_software_ms", outbox.number(Fact::last_software_ms)) +
+                     field("last_files_ms", outbox.number(Fact::last_files_ms)) +
+                     field("sending_file", FileSender::progress_text(outbox)) +
                      field("dropped_total", outbox.number(Fact::dropped_total)) +
                      field("waiting_reports", all.reports) + field("waiting_bytes", all.bytes) +
                      "\"reports\": [";

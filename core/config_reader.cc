@@ -164,8 +164,7 @@ void ConfigReader::read(const std::string& key, std::chrono::milliseconds& value
   state_->read(key, value, "a time such as \"250ms\", \"30s\", \"15min\", \"4h\" or \"7d\"",
                [](const toml::node& node) -> std::optional<std::chrono::milliseconds> {
                  const auto text = node.value_exact<std::string>();
-                 const auto millis = text ? with_unit(*text, duration_units) : std::nullopt;
-                 return millis ? std::optional(std::chrono::milliseconds(*millis)) : std::nullopt;
+                 return text ? parse_duration(*text) : std::nullopt;
                });
 }
 
@@ -228,6 +227,11 @@ std::vector<std::string> ConfigReader::problems() const {
 }
 
 std::set<std::string> ConfigReader::known_keys() const { return state_->known; }
+
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
+  const auto millis = with_unit(text, duration_units);
+  return millis ? std::optional(std::chrono::milliseconds(*millis)) : std::nullopt;
+}
 
 std::string duration_text(std::chrono::milliseconds value) {
   const std::int64_t millis = value.count();

@@ -3,8 +3,10 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace greengate {
@@ -54,5 +56,7 @@ class ConfigReader {
 
 /// "250ms", "30s", "15min", "4h", "7d" as the file has it; the inverse of reading, for messages and --print-config.
 std::string duration_text(std::chrono::milliseconds value);
+/// A time as the file has it; nothing when it is none.
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 }  // namespace greengate

@@ -133,6 +133,7 @@ int main(int argc, char** argv) {
   };
   agent_command("show", "One agent in full", "GET", "");
   agent_command("approve", "Let a pending agent in", "POST", "/approve");
+  agent_command("rotate-key", "Give an agent another key at the site; the old one serves until the site took it", "POST", "/rotate-key");
   agent_command("revoke", "Shut an agent out, now and for good", "POST", "/revoke");
 
   CLI::App* token = app.add_subcommand("token", "Tokens that let new agents in without approval");

@@ -95,6 +95,43 @@ std::string bytes_text(std::int64_t bytes) {
   return text;
 }
 
+namespace {
+
+// A circuit breaker, of a management point or of one message type there.
+std::string breaker_text(const json::value& of) {
+  const std::string state = text(of, "state");
+  if (state == "open") return "rests " + span_text(number(of, "rest_left_ms").value_or(0));
+  return state == "half_open" ? "on trial" : "in use";
+}
+
+// What each message type may do: at each management point, and of the site's budget. Types nobody has used yet are left out.
+std::string pace_text(const json::value& status) {
+  Table pace({"MESSAGES", "AT", "STATE", "AT ONCE", "IN FLIGHT", "LATENCY", "USUALLY", "SLOWED"});
+  bool any = false;
+  for (const json::value& mp : items(status, "management_points")) {
+    for (const json::value& type : items(mp, "types")) {
+      const bool idle = number(type, "latency_ms").value_or(0) == 0 && number(type, "in_flight").value_or(0) == 0 &&
+                        number(type, "slowed").value_or(0) == 0 && text(type, "state") == "closed";
+      if (idle) continue;
+      any = true;
+      pace.add({text(type, "type"), text(mp, "name"), breaker_text(type), text(type, "concurrency"), text(type, "in_flight"),
+                text(type, "latency_ms") + " ms", text(type, "usual_latency_ms") + " ms", text(type, "slowed")});
+    }
+  }
+  Table budgets({"MESSAGES", "BUDGET OF THE SITE", "LEFT NOW", "NEXT IN", "SENT"});
+  for (const json::value& type : items(status, "pacing")) {
+    const bool unlimited = text(type, "budget") == "unlimited" || text(type, "budget") == "0";
+    char left[32];
+    const json::value* value = find(type, "left");
+    std::snprintf(left, sizeof left, "%.0f", value && value->is_number() ? value->to_number<double>() : 0.0);
+    budgets.add({text(type, "type"), text(type, "budget"), unlimited ? "-" : left,
+                 number(type, "next_in_ms").value_or(0) > 0 ? span_text(*number(type, "next_in_ms")) : "now", text(type, "sent")});
+  }
+  return (any ? "\n" + pace.text() : "") + (items(status, "pacing").empty() ? "" : "\n" + budgets.text());
+}
+
+}  // namespace
+
 std::string show_status(const json::value& status) {
   std::string shown;
   const auto now = number(status, "now_ms"), started = number(status, "started_at_ms");
@@ -119,12 +156,9 @@ std::string show_status(const json::value& status) {
   });
   Table points({"MANAGEMENT POINT", "STATE", "IN FLIGHT", "ANSWERED", "FAILED", "LAST CODE"});
   for (const json::value& mp : items(status, "management_points")) {
-    const json::value* resting = find(mp, "resting");
-    const bool rests = resting && resting->is_bool() && resting->get_bool();
-    points.add({text(mp, "name"), rests ? "rests " + span_text(number(mp, "rest_left_ms").value_or(0)) : "in use",
-                text(mp, "in_flight"), text(mp, "answered"), text(mp, "failed"), text(mp, "last_code")});
+    points.add({text(mp, "name"), breaker_text(mp), text(mp, "in_flight"), text(mp, "answered"), text(mp, "failed"), text(mp, "last_code")});
   }
-  return shown + "\n" + points.text();
+  return shown + "\n" + points.text() + pace_text(status);
 }
 
 std::string show_agents(const json::value& agents) {

@@ -145,6 +145,10 @@ AdminReply Admin::answer(const AdminCall& call) {
       return reports(*device, std::min(number_in_query(call.target, "count", 20), reports_shown_max));
     }
     if (path.size() == 4 && path[3] == "approve" && post) return change_state(*device, store::DeviceState::active);
+    if (path.size() == 4 && path[3] == "rotate-key" && post) {
+      if (auto begun = house_.rotate_key(device->id); !begun) return problem(begun.error());
+      return agent(*device);
+    }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
   for (const char* known : {"status", "agents", "tokens"}) {
@@ -157,21 +161,33 @@ AdminReply Admin::answer(const AdminCall& call) {
 
 AdminReply Admin::status() const {
   std::uint64_t pending = 0, active = 0, revoked = 0, connected = 0, ready = 0;
-  for (const store::Device& device : devices_.list()) {
+  devices_.for_each([&](const store::Device& device) {
     if (device.state == store::DeviceState::pending) ++pending;
     if (device.state == store::DeviceState::revoked) ++revoked;
-    if (device.state != store::DeviceState::active) continue;
+    if (device.state != store::DeviceState::active) return;
     ++active;
     if (device.site.state == store::IdentityState::ready) ++ready;
     if (house_.connected(device.id)) ++connected;
-  }
+  });
   const store::QueueStats queue = reports_.stats();
   const PushCounts pushes = house_.pushes();
   json::array points;
   for (const workers::MpHealth& mp : house_.management_points()) {
+    json::array types;
+    for (const workers::TypeHealth& type : mp.types) {
+      types.push_back(json::object{{"type", adapters::name_of(type.type)}, {"state", type.state},
+                                   {"rest_left_ms", type.rest_left.count()}, {"concurrency", type.concurrency},
+                                   {"in_flight", type.in_flight}, {"latency_ms", type.latency.count()},
+                                   {"usual_latency_ms", type.usual_latency.count()}, {"slowed", type.slowed}});
+    }
     points.push_back(json::object{{"name", mp.name}, {"resting", mp.resting}, {"rest_left_ms", mp.rest_left.count()},
                                   {"in_flight", mp.in_flight}, {"answered", mp.answered}, {"failed", mp.failed},
-                                  {"last_code", mp.last_code}});
+                                  {"last_code", mp.last_code}, {"state", mp.state}, {"types", types}});
+  }
+  json::array pacing;
+  for (const workers::BudgetHealth& budget : house_.pacing ? house_.pacing() : std::vector<workers::BudgetHealth>{}) {
+    pacing.push_back(json::object{{"type", adapters::name_of(budget.type)}, {"budget", budget.budget}, {"left", budget.left},
+                                  {"next_in_ms", budget.next_in.count()}, {"sent", budget.sent}});
   }
   json::array roles;
   for (const std::string& role : house_.roles) roles.push_back(json::value(role));
@@ -191,6 +207,7 @@ AdminReply Admin::status() const {
                              {"superseded_total", queue.superseded_total}, {"expired_total", queue.expired_total},
                              {"buried_total", queue.buried_total}, {"buried", queue.buried}, {"damaged", queue.damaged}}},
       {"management_points", points},
+      {"pacing", pacing},
       {"notifications", json::object{{"sessions_online", house_.sessions_online()}, {"received", pushes.received},
                                      {"accepted", pushes.accepted}, {"failed", pushes.failed},
                                      {"unknown_task", pushes.unknown}, {"unanswered", pushes.unanswered}}}});
@@ -218,7 +235,7 @@ json::object describe(const store::Device& device, bool connected) {
 
 AdminReply Admin::agents() const {
   json::array all;
-  for (const store::Device& device : devices_.list()) all.push_back(describe(device, house_.connected(device.id)));
+  devices_.for_each([&](const store::Device& device) { all.push_back(describe(device, house_.connected(device.id))); });
   return ok(json::object{{"agents", all}});
 }
 
@@ -320,18 +337,24 @@ AdminReply Admin::revoke_token(const std::string& id) {
 }
 
 Result<store::Device> Admin::find_agent(const std::string& name) const {
-  std::vector<store::Device> matches;
-  for (const store::Device& device : devices_.list()) {
-    if (device.id.raw() == name) return device;
+  if (auto device = devices_.find(AgentId(name))) return std::move(*device);
+  constexpr std::size_t told_max = 10;
+  std::vector<AgentId> matches;
+  std::size_t count = 0;
+  devices_.for_each([&](const store::Device& device) {
     const bool by_id = name.size() >= 4 && device.id.raw().starts_with(name);
-    if (by_id || device.host_name == name || (!device.fqdn.empty() && device.fqdn == name)) matches.push_back(device);
+    if (!by_id && device.host_name != name && (device.fqdn.empty() || device.fqdn != name)) return;
+    if (++count <= told_max) matches.push_back(device.id);
+  });
+  if (count == 1) {
+    if (auto device = devices_.find(matches.front())) return std::move(*device);
   }
-  if (matches.size() == 1) return matches.front();
-  if (matches.empty()) return fail(Remedy::reject, "admin.not_found", "no agent is called \"" + name + "\".");
+  if (count <= 1) return fail(Remedy::reject, "admin.not_found", "no agent is called \"" + name + "\".");
   std::string ids;
-  for (const store::Device& device : matches) ids += (ids.empty() ? "" : ", ") + device.id.raw();
-  return fail(Remedy::reject, "admin.ambiguous", std::to_string(matches.size()) + " agents are called \"" + name +
-                                                     "\"; name one by its id: " + ids + ".");
+  for (const AgentId& id : matches) ids += (ids.empty() ? "" : ", ") + id.raw();
+  if (count > told_max) ids += ", …";
+  return fail(Remedy::reject, "admin.ambiguous",
+              std::to_string(count) + " agents are called \"" + name + "\"; name one by its id: " + ids + ".");
 }
 
 }  // namespace greengate::gateway

@@ -43,8 +43,10 @@ class Admin {
     std::function<std::string(const AgentId&)> session;  ///< The notification session's state in a word.
     std::function<std::uint64_t()> sessions_online;
     std::function<std::vector<workers::MpHealth>()> management_points;
+    std::function<std::vector<workers::BudgetHealth>()> pacing;
     std::function<PushCounts()> pushes;
     std::function<void(const AgentId&, store::DeviceState)> state_changed;
+    std::function<Result<void>(const AgentId&)> rotate_key;
     std::function<std::string()> agent_endpoint;  ///< Where agents connect.
     std::function<std::string()> gateway_key;     ///< The public key they pin.
   };

@@ -152,6 +152,7 @@ std::optional<Refusal> Admission::kind(Standing standing, v1::Frame::KindCase ki
       break;
     case Frame::kPublish:
     case Frame::kTaskResult:
+    case Frame::kAsk:
       if (standing == Standing::active) return std::nullopt;
       break;
     default:

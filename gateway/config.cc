@@ -86,6 +86,27 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
   reader.read("site.client_certificate_file", site.client_certificate_file);
   reader.read("site.client_key_file", site.client_key_file);
 
+  using adapters::IdentityMode;
+  read_choice(reader, "site.identity_mode", mp.identity_mode,
+              {{"per_client_key", IdentityMode::per_client_key}, {"shared_key", IdentityMode::shared_key},
+               {"isv_proxy", IdentityMode::isv_proxy}}, problems);
+  reader.read("site.shared_identity_file", site.shared_identity_file);
+  reader.read("site.proxy_key_file", site.proxy_key_file);
+  reader.read("site.proxy_certificate_file", site.proxy_certificate_file);
+  reader.read("site.proxy_sms_id", site.proxy_sms_id);
+  reader.read("site.proxy_property", mp.proxy_property);
+  if (mp.identity_mode == IdentityMode::shared_key && site.shared_identity_file.empty()) {
+    problems.push_back({"site.shared_identity_file", "site.shared_identity_file is empty; identity_mode \"shared_key\" keeps the one key there."});
+  }
+  if (mp.identity_mode == IdentityMode::isv_proxy) {
+    if (site.proxy_key_file.empty() || site.proxy_certificate_file.empty()) {
+      problems.push_back({"site.proxy_key_file", "site.proxy_key_file or site.proxy_certificate_file is missing; identity_mode \"isv_proxy\" signs with them."});
+    }
+    if (!adapters::parse_sms_id(site.proxy_sms_id)) {
+      problems.push_back({"site.proxy_sms_id", "site.proxy_sms_id is \"" + site.proxy_sms_id + "\"; give what the site shows for the imported certificate, such as \"GUID:5A1B7C3D-0000-4000-8000-00000000A001\"."});
+    }
+  }
+
   reader.read("site.site_code", mp.site_code);
   reader.read("site.ad_site", mp.ad_site);
   reader.read("site.request_path", mp.request_path);
@@ -112,6 +133,8 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
   reader.read("site.agent_identity", mp.agent_identity);
   read_int(reader, "site.agent_type", mp.agent_type);
   read_int(reader, "site.key_type", mp.key_type);
+  read_choice(reader, "site.registration_hint", mp.registration_hint,
+              {{"ca", adapters::HintUse::ca}, {"always", adapters::HintUse::always}, {"never", adapters::HintUse::never}}, problems);
   read_int(reader, "site.internet_flag", mp.internet_flag);
   std::vector<std::string> extra;
   reader.read("site.reg_extra_properties", extra);
@@ -139,6 +162,12 @@ void read_site(ConfigReader& reader, SiteConfig& site, adapters::MpSettings& mp,
   reader.read("site.platform_id", mp.platform_id);
   read_int(reader, "site.state_priority", mp.state_priority);
   reader.read("site.policy_request_type", mp.policy_request_type);
+  reader.read("site.policy_validation", mp.policy_validation);
+  reader.read("site.forest", mp.forest);
+  reader.read("site.domain", mp.domain);
+  reader.read("site.update_source_id", mp.update_source_id);
+  reader.read("site.update_source_version", mp.update_source_version);
+  read_size(reader, "site.policy_body_bytes_max", mp.policy_body_bytes_max);
   read_size(reader, "site.message_bytes_warn", mp.message_bytes_warn);
   read_size(reader, "site.message_bytes_max", mp.message_bytes_max);
   read_size(reader, "site.reply_bytes_max", mp.reply_bytes_max);
@@ -156,12 +185,23 @@ void read_delivery(ConfigReader& reader, workers::PoolConfig& pool, workers::Cou
   reader.read("delivery.retry_cap", pool.retry_cap);
   reader.read("delivery.state_reports_per_message_max", pool.coalescer.state_reports_max);
   reader.read_bytes("delivery.state_bytes_per_message_max", pool.coalescer.state_bytes_max);
+  reader.read("delivery.file_wait_max", pool.file_wait_max);
   reader.read("delivery.in_flight_max_per_mp", courier.in_flight_max_per_mp);
   reader.read("delivery.rest_base", courier.rest.base);
   reader.read("delivery.rest_cap", courier.rest.cap);
+  reader.read("delivery.failures_to_rest", courier.failures_to_rest);
+  reader.read("delivery.slow_factor", courier.slow_factor);
+  reader.read("delivery.slow_floor", courier.slow_floor);
 }
 
-void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config) {
+void read_pacing(ConfigReader& reader, workers::PacingConfig& pacing) {
+  for (const adapters::MessageType type : adapters::all_message_types) {
+    reader.read("pacing." + std::string(adapters::name_of(type)), pacing.of(type));
+  }
+  reader.read("pacing.burst", pacing.burst);
+}
+
+void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config, Complaints& problems) {
   reader.read("registration.workers", config.workers);
   reader.read("registration.keys_ready_max", config.keys_ready_max);
   reader.read("registration.confirm_first", config.confirm_first);
@@ -169,6 +209,45 @@ void read_registration(ConfigReader& reader, workers::SiteErrandsConfig& config)
   reader.read("registration.rejected_retry", config.rejected_retry);
   reader.read("registration.failure_base", config.failure_base);
   reader.read("registration.failure_cap", config.failure_cap);
+  reader.read("registration.refused_base", config.refused_base);
+  reader.read("registration.refused_cap", config.refused_cap);
+  reader.read("registration.refusals_max", config.refusals_max);
+  reader.read("registration.refusal_spacing", config.refusal_spacing);
+  reader.read("registration.renew_before", config.renew_before);
+  read_choice(reader, "registration.renew_key", config.renew_with_new_key, {{"same", false}, {"new", true}}, problems);
+  reader.read("registration.renew_retry", config.renew_retry);
+  reader.read("registration.certificate_check", config.certificate_check);
+}
+
+void read_site_map(ConfigReader& reader, workers::SiteMapConfig& config) {
+  reader.read("site.mp_list_interval", config.mp_list_interval);
+  reader.read("site.follow_mp_list", config.follow_mp_list);
+  reader.read("site.mp_list_domains", config.mp_list_domains);
+  reader.read("site.mp_list_learned_max", config.learned_max);
+  reader.read("site.site_signing_certificate_file", config.signing_certificate_file);
+}
+
+void read_policy(ConfigReader& reader, workers::PolicyConfig& config, EnquiriesConfig& enquiries) {
+  reader.read("policy.enabled", config.enabled);
+  reader.read("policy.workers", config.workers);
+  reader.read("policy.interval", config.interval);
+  reader.read("policy.first_window", config.first_window);
+  reader.read("policy.idle_after", config.idle_after);
+  reader.read("policy.failure_base", config.failure_base);
+  reader.read("policy.failure_cap", config.failure_cap);
+  reader.read("policy.bad_body_retry", config.bad_body_retry);
+  reader.read_bytes("policy.bodies_bytes_max", config.bodies_bytes_max);
+  reader.read_bytes("policy.assignments_bytes_max", config.assignments_bytes_max);
+  reader.read("policy.apply_schedules", config.apply_schedules);
+  reader.read("policy.apply_classes", config.apply_classes);
+  reader.read("policy.asks_per_minute", enquiries.asks_per_minute);
+  reader.read("policy.location_ttl", enquiries.location_ttl);
+}
+
+void read_inventory(ConfigReader& reader, workers::InventoryConfig& config) {
+  reader.read("inventory.full_interval", config.full_interval);
+  reader.read("inventory.deltas_max", config.deltas_max);
+  reader.read("inventory.churning", config.churning);
 }
 
 void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutConfig& fan_out) {
@@ -214,7 +293,11 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   config.agents.read(reader);
   read_site(reader, config.site, config.mp, problems);
   read_delivery(reader, config.delivery, config.courier);
-  read_registration(reader, config.registration);
+  read_pacing(reader, config.courier.pacing);
+  read_registration(reader, config.registration, problems);
+  read_site_map(reader, config.site_map);
+  read_policy(reader, config.policy, config.enquiries);
+  read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
 }
 
@@ -235,6 +318,16 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.delivery.problems());
     reader.add(config.courier.problems());
     reader.add(config.registration.problems());
+    const std::int64_t valid_days = std::int64_t{config.mp.certificate.days} - config.mp.certificate.back_dated_days;
+    if (config.registration.renew_before * 2 > std::chrono::hours(24) * valid_days && config.registration.renew_before.count() > 0) {
+      reader.add({{"registration.renew_before", "registration.renew_before is " + duration_text(config.registration.renew_before) +
+                                                    "; it can be at most half of the " + std::to_string(valid_days) +
+                                                    " days a certificate is good for (site.certificate_days less certificate_back_dated_days)."}});
+    }
+    reader.add(config.site_map.problems());
+    reader.add(config.policy.problems());
+    reader.add(config.enquiries.problems());
+    reader.add(config.inventory.problems());
     if (config.store.lease_time < 2 * config.mp.exchange_timeout) {
       reader.add({{"store.lease_time", "store.lease_time is " + duration_text(config.store.lease_time) +
                                            "; it must be at least twice site.exchange_timeout (" +

@@ -4,11 +4,15 @@
 #include "adapters/mp/settings.h"
 #include "core/log.h"
 #include "gateway/agents_config.h"
+#include "gateway/enquiries.h"
 #include "gateway/fan_out.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
+#include "workers/inventory_planner.h"
+#include "workers/policy_watch.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
+#include "workers/site_map.h"
 
 #include <chrono>
 #include <cstdint>
@@ -25,6 +29,12 @@ struct SiteConfig {
   std::string ca_file;                         ///< PEM; for https. Empty: the system's store.
   std::string client_certificate_file;         ///< PEM; for https that asks for one.
   std::string client_key_file;
+  // identity_mode = "shared_key"
+  std::string shared_identity_file = "/var/lib/greengate/shared.identity";  ///< Made at first start, sealed.
+  // identity_mode = "isv_proxy"
+  std::string proxy_key_file;          ///< PEM, mode 0600.
+  std::string proxy_certificate_file;  ///< PEM; what the administrator imported.
+  std::string proxy_sms_id;            ///< What the site gave for it.
 };
 
 /// [gateway]
@@ -51,6 +61,10 @@ struct Config {
   workers::PoolConfig delivery;
   workers::CourierConfig courier;
   workers::SiteErrandsConfig registration;
+  workers::PolicyConfig policy;
+  workers::SiteMapConfig site_map;  ///< `configured` and `pin_file` are filled when the house is built.
+  EnquiriesConfig enquiries;
+  workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
 

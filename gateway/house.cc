@@ -9,17 +9,23 @@
 #include "core/random.h"
 #include "gateway/admin.h"
 #include "gateway/doors.h"
+#include "gateway/enquiries.h"
 #include "gateway/fan_out.h"
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
+#include "workers/common_identity.h"
 #include "workers/courier.h"
 #include "workers/identities.h"
+#include "workers/inventory_planner.h"
 #include "workers/key_pool.h"
+#include "workers/policy_watch.h"
 #include "workers/pool.h"
 #include "workers/site_errands.h"
+#include "workers/site_locator.h"
+#include "workers/site_map.h"
 #include "workers/translator.h"
 
 #include "greengate/v1/frame.pb.h"
@@ -50,6 +56,20 @@ v1::Receipt receipt_of(const workers::ReportOutcome& outcome, WallTime now) {
   return receipt;
 }
 
+// Whose key signs for every agent; null where each has its own.
+Result<std::shared_ptr<workers::CommonIdentity>> open_common_identity(const SiteConfig& site, const adapters::MpSettings& mp,
+                                                                      const store::Sealer& sealer, const Clock& clock) {
+  switch (mp.identity_mode) {
+    case adapters::IdentityMode::per_client_key: break;
+    case adapters::IdentityMode::shared_key:
+      return workers::CommonIdentity::shared_key(site.shared_identity_file, sealer, mp.certificate, clock.wall());
+    case adapters::IdentityMode::isv_proxy:
+      return workers::CommonIdentity::isv_proxy(site.proxy_key_file, site.proxy_certificate_file,
+                                                *adapters::parse_sms_id(site.proxy_sms_id));
+  }
+  return std::shared_ptr<workers::CommonIdentity>();
+}
+
 // What a site needed changed is the first thing to know when its messages are not taken.
 void log_differing_settings(const adapters::MpSettings& settings) {
   const Log log("site");
@@ -58,21 +78,38 @@ void log_differing_settings(const adapters::MpSettings& settings) {
              kv("grade", each.grade));
 }
 
-// Tells fan-out and errands who came and went. A device enrolled by token becomes active without an operator: its first
+// Tells fan-out, errands and policy who came and went. A device enrolled by token becomes active without an operator: its first
 // Hello is the moment to bring it to the site.
 class Doorkeeper final : public PresenceListener {
  public:
-  Doorkeeper(FanOut& fan_out, workers::SiteErrands& errands) : fan_out_(fan_out), errands_(errands) {}
+  Doorkeeper(FanOut& fan_out, workers::SiteErrands& errands, workers::PolicyWatch& policy, Enquiries& enquiries)
+      : fan_out_(fan_out), errands_(errands), policy_(policy), enquiries_(enquiries) {}
   void on_connected(const store::Device& device) override {
     fan_out_.agent_connected(device.id);
-    if (device.site.state != store::IdentityState::ready) errands_.agent_active(device.id);
+    if (device.site.state != store::IdentityState::ready)
+      errands_.agent_active(device.id);
+    else
+      policy_.agent_connected(device.id);
   }
-  void on_disconnected(const AgentId& agent) override { fan_out_.agent_disconnected(agent); }
+  void on_disconnected(const AgentId& agent) override {
+    fan_out_.agent_disconnected(agent);
+    enquiries_.agent_disconnected(agent);
+  }
 
  private:
   FanOut& fan_out_;
   workers::SiteErrands& errands_;
+  workers::PolicyWatch& policy_;
+  Enquiries& enquiries_;
 };
+
+v1::Directions directions_of(const workers::PolicyRhythm& rhythm) {
+  v1::Directions directions;
+  directions.set_heartbeat_interval_s(static_cast<std::uint32_t>(rhythm.heartbeat.count()));
+  directions.set_inventory_interval_s(static_cast<std::uint32_t>(rhythm.hardware.count()));
+  directions.set_software_inventory_interval_s(static_cast<std::uint32_t>(rhythm.software.count()));
+  return directions;
+}
 
 }  // namespace
 
@@ -90,8 +127,13 @@ struct House::Rooms {
   std::unique_ptr<workers::Identities> identities;
   std::unique_ptr<workers::KeyPool> keys;
   std::unique_ptr<workers::Translator> translator;
+  std::unique_ptr<workers::InventoryPlanner> inventories;
   std::unique_ptr<workers::SiteErrands> errands;
+  std::unique_ptr<workers::SiteMap> site_map;
+  std::unique_ptr<workers::PolicyWatch> policy;
+  std::unique_ptr<workers::SiteLocator> locator;
   std::unique_ptr<workers::Pool> pool;
+  std::unique_ptr<Enquiries> enquiries;
   std::unique_ptr<FanOut> fan_out;
   std::unique_ptr<Ticker> sweeper;
   std::unique_ptr<adapters::SessionPool> sessions;
@@ -102,6 +144,7 @@ struct House::Rooms {
   std::unique_ptr<Lifecycle> lifecycle;
 
   Result<void> build();
+  void build_policy(store::DeviceRegistry& devices, store::ReportQueue& reports);
   void connect();
   Admin::House facts();
   void state_changed(const AgentId& agent, store::DeviceState state);
@@ -128,14 +171,23 @@ Result<void> House::Rooms::build() {
   if (!mp_doors) return pass(mp_doors);
 
   courier = std::make_unique<workers::Courier>(config.courier, std::move(*mp_doors), clock, metrics, random_u64());
-  identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max);
+  auto common = open_common_identity(config.site, config.mp, *sealer, clock);
+  if (!common) return pass(common);
+  identities = std::make_unique<workers::Identities>(config.mp, devices, *sealer, config.gateway.identities_open_max, std::move(*common));
   keys = std::make_unique<workers::KeyPool>(config.registration.keys_ready_max);
   translator = std::make_unique<workers::Translator>(config.mp);
+  inventories = std::make_unique<workers::InventoryPlanner>(config.inventory, config.mp, store->baselines(), metrics);
   errands = std::make_unique<workers::SiteErrands>(config.registration, config.mp, devices, reports, *identities, *keys,
                                                    *courier, clock, metrics,
-                                                   [this](const AgentId& agent) { fan_out->identity_ready(agent); });
-  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *courier, clock,
-                                         metrics, [this](const workers::ReportOutcome& outcome) {
+                                                   [this](const AgentId& agent) {
+                                                     // A session under an SMSID or key of before would hear nothing more.
+                                                     fan_out->identity_gone(agent);
+                                                     fan_out->identity_ready(agent);
+                                                     policy->agent_ready(agent);
+                                                   });
+  build_policy(devices, reports);
+  pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
+                                         clock, metrics, [this](const workers::ReportOutcome& outcome) {
                                            // An agent that is away learns nothing new from a receipt it misses.
                                            (void)ingest->send_receipt(outcome.name.agent, receipt_of(outcome, clock.wall()));
                                          });
@@ -158,19 +210,51 @@ Result<void> House::Rooms::build() {
       },
       *fan_out);
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
-  doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands);
+  doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
   admin = std::make_unique<Admin>(devices, reports, clock, facts());
   doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics);
   connect();
 
   // Downstream first: what the others pour into comes before them.
   std::vector<Component*> order{store.get(), &net};
-  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), pool.get()});
+  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get()});
   order.insert(order.end(), {sessions.get(), sweeper.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
   lifecycle = std::make_unique<Lifecycle>(std::move(order));
   return {};
+}
+
+void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQueue& reports) {
+  workers::SiteMapConfig map_config = config.site_map;
+  map_config.configured = config.site.management_points;
+  map_config.pin_file = config.store.directory + "/site-signing-certificate.pem";
+  site_map = std::make_unique<workers::SiteMap>(
+      std::move(map_config), config.mp,
+      workers::SiteMap::Ways{
+          .get = [this](std::string_view target) { return courier->get(target); },
+          .open = [this](const std::string& address) { return open_mp_door(address, config.mp, *http, clock); },
+          .set_points = [this](std::vector<std::unique_ptr<workers::MpDoor>> points) { courier->set_points(std::move(points)); }},
+      clock, metrics, random_u64());
+  policy = std::make_unique<workers::PolicyWatch>(config.policy, config.mp, devices, reports, *identities, *courier, clock, metrics);
+  locator = std::make_unique<workers::SiteLocator>(config.enquiries.location_ttl, config.mp, *identities, *courier, clock, metrics);
+  enquiries = std::make_unique<Enquiries>(config.enquiries, devices, *policy, *site_map, *locator, clock, metrics);
+  inventories->ask_of_policy(*policy);
+  policy->connect({
+      .answered = [this](const AgentId& agent) { errands->invoke_answered(agent); },
+      .refused = [this](const AgentId& agent) { return errands->invoke_refused(agent); },
+      .unexpected = [this](const AgentId& agent) { errands->reply_unexpected(agent); },
+      .connected = [this](const AgentId& agent) { return ingest->presence().connected(agent); },
+      .direct = [this](const AgentId& agent, const workers::PolicyRhythm& rhythm) { (void)ingest->send_directions(agent, directions_of(rhythm)); },
+  });
+  enquiries->connect({
+      .answer = [this](const AgentId& agent, const v1::Answer& answer) { return ingest->send_answer(agent, answer); },
+      .address =
+          [this](const AgentId& agent) {
+            const auto there = ingest->presence().find(agent);
+            return there ? there->remote : std::string();
+          },
+  });
 }
 
 void House::Rooms::connect() {
@@ -180,10 +264,11 @@ void House::Rooms::connect() {
       .close_session = [this](const AgentId& agent) { sessions->close(agent); },
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
-      .ask_policy = [this](const AgentId& agent, milliseconds delay) { errands->ask_policy(agent, delay); },
+      .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
   });
   ingest->listen(*doorkeeper);
   ingest->on_task_result([this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); });
+  if (config.has_role("deliver")) ingest->on_ask([this](const AgentId& agent, const v1::Ask& ask) { enquiries->asked(agent, ask); });
 }
 
 Admin::House House::Rooms::facts() {
@@ -197,8 +282,10 @@ Admin::House House::Rooms::facts() {
   };
   facts.sessions_online = [this] { return static_cast<std::uint64_t>(sessions->view().online); };
   facts.management_points = [this] { return courier->health(); };
+  facts.pacing = [this] { return courier->budget().health(); };
   facts.pushes = [this] { return fan_out->counts(); };
   facts.state_changed = [this](const AgentId& agent, store::DeviceState state) { state_changed(agent, state); };
+  facts.rotate_key = [this](const AgentId& agent) { return errands->rotate(agent); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
   return facts;
@@ -209,6 +296,7 @@ void House::Rooms::state_changed(const AgentId& agent, store::DeviceState state)
   if (state == store::DeviceState::active) errands->agent_active(agent);
   if (state == store::DeviceState::revoked) {
     errands->agent_gone(agent);
+    policy->agent_gone(agent);
     fan_out->identity_gone(agent);
   }
 }

@@ -149,6 +149,7 @@ class Ingest::Loop {
 
   Presence presence;
   TaskResultListener task_result;
+  AskListener ask;
   std::string endpoint, public_key;
 
  private:
@@ -393,6 +394,15 @@ void Ingest::Loop::obey(Session& session, v1::Frame& frame) {
     case v1::Frame::kTaskResult:
       if (task_result) task_result(session.agent, frame.task_result());
       return;
+    case v1::Frame::kAsk: {
+      if (ask) return ask(session.agent, frame.ask());
+      v1::Frame answer;
+      answer.mutable_answer()->set_nonce(frame.ask().nonce());
+      answer.mutable_answer()->set_code("ask.unavailable");
+      answer.mutable_answer()->set_message("This gateway does not speak with the site.");
+      send(session, answer);
+      return;
+    }
     case v1::Frame::kPing: {
       v1::Frame answer;
       answer.mutable_pong()->set_nonce(frame.ping().nonce());
@@ -827,6 +837,7 @@ void Ingest::listen(PresenceListener& listener) { loop_->presence.listen(listene
 void Ingest::on_task_result(TaskResultListener listener) {
   loop_->task_result = std::move(listener);
 }
+void Ingest::on_ask(AskListener listener) { loop_->ask = std::move(listener); }
 const Presence& Ingest::presence() const { return loop_->presence; }
 std::string Ingest::endpoint() const { return loop_->endpoint; }
 std::string Ingest::public_key() const { return loop_->public_key; }
@@ -839,6 +850,18 @@ bool Ingest::send_notification(const AgentId& agent, const v1::Notification& not
 
 bool Ingest::send_receipt(const AgentId& agent, const v1::Receipt& receipt) {
   return loop_->send({agent, {}, receipt});
+}
+
+bool Ingest::send_answer(const AgentId& agent, const v1::Answer& answer) {
+  v1::Frame frame;
+  *frame.mutable_answer() = answer;
+  return loop_->send({agent, frame.SerializeAsString(), std::nullopt});
+}
+
+bool Ingest::send_directions(const AgentId& agent, const v1::Directions& directions) {
+  v1::Frame frame;
+  *frame.mutable_directions() = directions;
+  return loop_->send({agent, frame.SerializeAsString(), std::nullopt});
 }
 
 void Ingest::on_state_changed(const AgentId& agent) { loop_->state_changed(agent); }

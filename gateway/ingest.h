@@ -15,6 +15,9 @@
 #include <string>
 
 namespace greengate::v1 {
+class Answer;
+class Ask;
+class Directions;
 class Notification;
 class Receipt;
 class TaskResult;
@@ -29,13 +32,14 @@ namespace greengate::gateway {
 /// Order     Of one agent: as sent. A throttled report throttles the rest of its frame; the store refuses what comes
 ///           after a gap, and the agent hears RESEND.
 /// Limits    AgentsConfig. A connection that does not read its receipts is given up; its agent says Hello again and learns where it stands.
-/// Threads   One of its own owns the socket and every session. listen(), on_task_result(): before start(). send_…(),
+/// Threads   One of its own owns the socket and every session. listen(), on_…(): before start(). send_…(),
 ///           on_state_changed(), presence(): any. Listeners are called on the ingest thread.
 /// Errors    start(): agents.key_file, agents.key_io, agents.bind, agents.socket.
 /// Source    docs/adr/0005-threads-and-sockets.md, docs/adr/0006-receipts-and-idempotency.md
 class Ingest final : public Component {
  public:
   using TaskResultListener = std::function<void(const AgentId&, const v1::TaskResult&)>;
+  using AskListener = std::function<void(const AgentId&, const v1::Ask&)>;
 
   /// Queue, registry, clock and metrics outlive this.
   Ingest(AgentsConfig config, store::ReportQueue& queue, store::DeviceRegistry& devices,
@@ -44,6 +48,8 @@ class Ingest final : public Component {
 
   void listen(PresenceListener& listener);
   void on_task_result(TaskResultListener listener);
+  /// Without one every Ask is answered ask.unavailable.
+  void on_ask(AskListener listener);
 
   const Presence& presence() const;
   /// Where it listens and the key agents pin. Known once started.
@@ -54,6 +60,8 @@ class Ingest final : public Component {
   bool send_notification(const AgentId& agent, const v1::Notification& notification);
   /// The same for what became of a report later. The receipt names its incarnation; an agent with another one does not get it.
   bool send_receipt(const AgentId& agent, const v1::Receipt& receipt);
+  bool send_answer(const AgentId& agent, const v1::Answer& answer);
+  bool send_directions(const AgentId& agent, const v1::Directions& directions);
   /// An operator approved or revoked this agent, and the registry knows already.
   void on_state_changed(const AgentId& agent);
 

@@ -14,6 +14,7 @@ class RealDoor final : public workers::MpDoor {
   const std::string& name() const override { return name_; }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override { return point_.send(message); }
   Result<std::string> get(std::string_view target) override { return point_.get(target); }
+  void abandon() override { point_.abandon(); }
 
  private:
   const std::string name_;
@@ -22,14 +23,21 @@ class RealDoor final : public workers::MpDoor {
 
 }  // namespace
 
+Result<std::unique_ptr<workers::MpDoor>> open_mp_door(const std::string& address, const adapters::MpSettings& settings,
+                                                      adapters::HttpClient& http, const Clock& clock) {
+  auto url = adapters::parse_url(address);
+  if (!url) return pass(url);
+  return std::make_unique<RealDoor>(address, http, clock, settings, std::move(*url));
+}
+
 Result<std::vector<std::unique_ptr<workers::MpDoor>>> open_mp_doors(const SiteConfig& site,
                                                                     const adapters::MpSettings& settings,
                                                                     adapters::HttpClient& http, const Clock& clock) {
   std::vector<std::unique_ptr<workers::MpDoor>> doors;
   for (const std::string& address : site.management_points) {
-    auto url = adapters::parse_url(address);
-    if (!url) return pass(url);
-    doors.push_back(std::make_unique<RealDoor>(address, http, clock, settings, std::move(*url)));
+    auto door = open_mp_door(address, settings, http, clock);
+    if (!door) return pass(door);
+    doors.push_back(std::move(*door));
   }
   return doors;
 }

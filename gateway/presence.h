@@ -14,7 +14,7 @@
 namespace greengate::gateway {
 
 /// Hears when an agent comes and goes. Called on the ingest thread: quick, no waiting, and not back into Ingest except
-/// send_notification() and send_receipt().
+/// its send_…().
 class PresenceListener {
  public:
   virtual ~PresenceListener() = default;

@@ -106,6 +106,8 @@ void add_mp(CLI::App& app, Options& o) {
   app.add_option("--policy-template", s.policy_template_file,
                  "File with the text of an inventory policy")
       ->check(CLI::ExistingFile);
+  app.add_flag("--forbidden-policies", s.forbidden_policies,
+               "Assign policies flagged task sequence, authentication and secret too; a GET of one is in other.jsonl");
   app.add_option("--check", o.checks, "NAME=off|warn|fail, NAME may end in .*; may come again");
   app.add_option("--checks", o.checks_file, "JSON file: {\"NAME\": \"off|warn|fail\"}")
       ->check(CLI::ExistingFile);

@@ -81,6 +81,11 @@ class DeviceRegistry {
   virtual std::optional<Device> find(const AgentId& id) const = 0;
   virtual std::optional<Device> find_by_key(const AgentKey& key) const = 0;
   virtual std::vector<Device> list() const = 0;
+  /// Shows each device without copying it. `look` is short and does not come back to the registry; a device that comes meanwhile
+  /// may be left out.
+  virtual void for_each(const std::function<void(const Device&)>& look) const {
+    for (const Device& device : list()) look(device);
+  }
   virtual std::size_t size() const = 0;
 
   /// A known pending or active key gets its device again and spends no token; a pending one with a good token becomes active,

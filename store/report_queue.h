@@ -162,7 +162,9 @@ struct QueueStats {
   std::uint64_t waiting = 0, waiting_bytes = 0, leased = 0, held_devices = 0;
   /// Since this process began.
   std::uint64_t kept_total = 0, delivered_total = 0, superseded_total = 0, expired_total = 0, buried_total = 0;
-  std::uint64_t buried = 0;   ///< On disk now.
+  std::uint64_t replayed_total = 0;  ///< Dead letters that went back; not in kept_total.
+  std::uint64_t buried = 0;          ///< On disk now, with or without a body.
+  std::uint64_t buried_bytes = 0;    ///< What they take of their bound.
   std::uint64_t damaged = 0;  ///< Records set aside because their bytes no longer match their checksum.
   std::optional<WallTime> oldest_waiting;
 };
@@ -174,10 +176,11 @@ struct QueueStats {
 ///           is set aside and counted.
 /// Order     Per device: sequences are kept without gaps (see NewReport::skipped). Per device and lane: leased oldest first, one batch at
 ///           a time; lanes of a device do not wait for one another. Across: control and state before discovery, then inventory, then
-///           files, and within a lane the device that has been due longest.
+///           files, and within these classes the device and lane that has been due longest. A class can starve those behind it:
+///           who wants them served meanwhile leases them by name (`lanes`).
 /// Limits    StoreConfig: queue_bytes_max with a reserve for control and state; history per device; a lease's life. The last four
 ///           incarnations of an agent are remembered. Dead letters take at most an eighth of queue_bytes_max: above it the
-///           oldest lose their bodies, their reasons stay in the history.
+///           oldest lose their bodies, and above 100,000 of them the oldest go; their reasons stay in the history.
 /// Threads   Any. keep() returns at once and `done` runs on the store's writer thread after the sync: it must be short and
 ///           must not call the store. lease() waits up to its patience; the settling calls wait for the sync. Never from the net thread.
 /// Errors    queue.disk (retry); queue.busy (retry, from keep(): too much waits for the disk); queue.stopping (halt). queue.lease_lost (reject) from pin() and settling when the lease has ended:
@@ -193,7 +196,8 @@ class ReportQueue {
   /// The agent's last stored sequence of this incarnation; 0 when there is none. Answers from memory.
   virtual std::uint64_t last_sequence(const AgentId& agent, std::uint64_t incarnation) const = 0;
 
-  /// A report of our own making, such as a resync: incarnation 0, any sequence, never judged, no receipt follows. Waits for the sync.
+  /// A report of our own making, such as a resync: incarnation 0 (which no agent can have), any sequence, never judged, no receipt
+  /// follows. Waits for the sync. Fails queue.full (retry): no room in its lane.
   virtual Result<ItemId> keep_own(NewReport report) = 0;
 
   /// The next due device's oldest reports in one of `lanes`, up to both bounds (at least one report). Nothing when `patience` is over or wake_waiters() was called.
@@ -211,7 +215,7 @@ class ReportQueue {
                               const std::vector<BaselineMove>& baselines = {}) = 0;
   /// Settles by burying: kept apart with the reason, replayable.
   virtual Result<void> bury(LeaseId lease, const std::vector<ItemId>& reports, const Error& reason) = 0;
-  /// Puts reports back; the whole device is due again after `delay`, or after a restart. The reason is shown to operators.
+  /// Puts reports back; that lane of the device is due again after `delay`, or after a restart. The reason is shown to operators.
   virtual Result<void> postpone(LeaseId lease, const std::vector<ItemId>& reports, std::chrono::milliseconds delay,
                                 const Error& reason) = 0;
   /// Puts back all that is unsettled, untouched and due at once; the attempt does not count.
@@ -221,16 +225,18 @@ class ReportQueue {
   virtual void hold(const AgentId& agent) = 0;
   virtual void unhold(const AgentId& agent) = 0;
 
-  /// Called on the store's writer thread, after the sync, with reports that ended without a worker: their time to live was over.
-  /// Short, and not back into the store. Set before the first lease.
+  /// Called on the store's writer thread, after the sync, with an agent's reports that ended without a worker: their time to live
+  /// was over. Our own are left out. Short, and not back into the store. Set before the first lease.
   virtual void on_expired(std::function<void(const std::vector<ReportName>&)> listener) = 0;
 
-  /// Oldest first.
+  /// Oldest first, by when they were kept.
   virtual Result<std::vector<DeadLetter>> dead_letters(const DeadLetterFilter& filter, std::uint32_t count_max) = 0;
-  /// The report as it was kept. Fails queue.no_letter (reject): there is none, or it gave up its body.
+  /// The report as it was kept, with the note of the message it was part of, if any. Fails queue.no_letter (reject): there is none,
+  /// it gave up its body, or its bytes are damaged.
   virtual Result<LeasedReport> dead_letter(ItemId id) = 0;
-  /// Puts dead letters back in their lanes, behind what waits, unpinned and with no attempts. Those without a body stay.
-  /// Answers how many went back.
+  /// Puts dead letters back in their lanes, behind what waits: a new id and kept_at, the same name, unpinned, no attempts, no time to
+  /// live. Those without a body stay, and those for which their lane has no room. Answers how many went back. A long list goes in
+  /// several commits: after a failure the first ones are back, and asking again goes on with the rest.
   virtual Result<std::uint32_t> replay(const std::vector<ItemId>& letters) = 0;
   /// Forgets dead letters for good; their reasons stay in the history. Answers how many.
   virtual Result<std::uint32_t> discard(const std::vector<ItemId>& letters) = 0;

@@ -4,6 +4,7 @@
 #include "core/result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace greengate::workers {
@@ -16,6 +17,9 @@ struct DeliveryNote {
   std::uint32_t version_major = 1;
   std::uint32_t version_minor = 0;
   std::uint64_t first_serial = 0;  ///< State messages only.
+  std::optional<WallTime> policy_date;  ///< Inventories: the site's policy had this date when they were numbered.
+  /// Inventories only: version of the baseline the content follows from; 0.0 when there was none.
+  std::uint64_t baseline_major = 0, baseline_minor = 0;
 };
 
 std::string write_note(const DeliveryNote& note);

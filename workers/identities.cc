@@ -1,35 +1,19 @@
 #include "workers/identities.h"
 
-#include <cstdint>
+#include "workers/key_pair_box.h"
 
 namespace greengate::workers {
 namespace {
 
 std::string context_of(const AgentId& agent) { return "site-identity:" + agent.raw(); }
 
-// The sealed form: four bytes, little endian, with the key's length, then key and certificate.
-std::string pack(const std::string& key_der, const std::string& certificate_der) {
-  std::string packed;
-  for (int shift = 0; shift < 32; shift += 8) packed += static_cast<char>((key_der.size() >> shift) & 0xff);
-  return packed + key_der + certificate_der;
-}
-
-Result<std::pair<std::string, std::string>> unpack(const std::string& packed) {
-  std::size_t key_bytes = 0;
-  if (packed.size() >= 4) {
-    for (int i = 0; i < 4; ++i) key_bytes |= std::size_t{static_cast<unsigned char>(packed[i])} << (8 * i);
-  }
-  if (packed.size() < 4 || key_bytes > packed.size() - 4) {
-    return fail(Remedy::reject, "seal.broken", "a sealed identity does not hold a key and a certificate.");
-  }
-  return std::pair(packed.substr(4, key_bytes), packed.substr(4 + key_bytes));
-}
+std::string fqdn_of(const store::Device& device) { return device.fqdn.empty() ? device.host_name : device.fqdn; }
 
 }  // namespace
 
 Identities::Identities(const adapters::MpSettings& settings, store::DeviceRegistry& devices, store::Sealer sealer,
-                       std::size_t open_max)
-    : settings_(settings), devices_(devices), sealer_(std::move(sealer)), open_max_(open_max) {}
+                       std::size_t open_max, std::shared_ptr<CommonIdentity> common)
+    : settings_(settings), devices_(devices), sealer_(std::move(sealer)), open_max_(open_max), common_(std::move(common)) {}
 
 Result<adapters::MpIdentity> Identities::of(const AgentId& agent) {
   const auto device = devices_.find(agent);
@@ -42,7 +26,7 @@ Result<adapters::MpIdentity> Identities::of(const store::Device& device) {
     return fail(Remedy::retry, "identity.none", "this agent has no identity at the site yet.");
   }
   const std::string netbios_name = adapters::netbios_name_of(device.host_name);
-  const std::string& fqdn = device.fqdn.empty() ? device.host_name : device.fqdn;
+  const std::string fqdn = fqdn_of(device);
   {
     std::lock_guard lock(mutex_);
     const auto place = places_.find(device.id);
@@ -56,11 +40,8 @@ Result<adapters::MpIdentity> Identities::of(const store::Device& device) {
       }
     }
   }
-  auto identity = open(device);
+  auto identity = with(device, device.site.sealed, device.site.sms_id);
   if (!identity) return pass(identity);
-  identity->sms_id = device.site.sms_id;
-  identity->netbios_name = netbios_name;
-  identity->fqdn = fqdn;
   if (auto prepared = adapters::prepare_identity(settings_, *identity); !prepared) return pass(prepared);
 
   std::lock_guard lock(mutex_);
@@ -77,24 +58,56 @@ Result<adapters::MpIdentity> Identities::of(const store::Device& device) {
   return identity;
 }
 
-Result<adapters::MpIdentity> Identities::open(const store::Device& device) const {
+Result<adapters::MpIdentity> Identities::with(const store::Device& device, const std::string& sealed, const SmsId& sms_id) const {
+  auto pair = open(device.id, sealed);
+  if (!pair) return pass(pair);
+  adapters::MpIdentity identity;
+  identity.key = std::move(pair->key);
+  identity.certificate_der = std::move(pair->certificate_der);
+  identity.sms_id = sms_id;
+  identity.netbios_name = adapters::netbios_name_of(device.host_name);
+  identity.fqdn = fqdn_of(device);
+  if (CommonIdentity::is_mark(sealed)) identity.proxy_sms_id = common_->proxy_sms_id();
+  return identity;
+}
+
+Result<adapters::KeyPair> Identities::open(const AgentId& agent, const std::string& sealed) const {
+  if (CommonIdentity::is_mark(sealed)) {
+    if (usable(sealed)) return common_->pair();
+    return fail(Remedy::retry, "identity.none", "this agent was registered under a common key that is not configured any more.");
+  }
+  auto packed = sealer_.open(sealed, context_of(agent));
+  if (!packed) return pass(packed);
+  return unpack_key_pair(*packed);
+}
+
+Result<WallTime> Identities::certificate_ends(const store::Device& device) const {
+  if (CommonIdentity::is_mark(device.site.sealed)) {
+    auto pair = open(device.id, device.site.sealed);
+    if (!pair) return pass(pair);
+    return adapters::certificate_ends(pair->certificate_der);
+  }
   auto packed = sealer_.open(device.site.sealed, context_of(device.id));
   if (!packed) return pass(packed);
-  auto parts = unpack(*packed);
-  if (!parts) return pass(parts);
-  auto key = adapters::SigningKey::from_pkcs8_der(parts->first);
-  if (!key) return pass(key);
-  adapters::MpIdentity identity;
-  identity.key = std::move(*key);
-  identity.certificate_der = std::move(parts->second);
-  return identity;
+  auto certificate = certificate_in(*packed);
+  if (!certificate) return pass(certificate);
+  return adapters::certificate_ends(*certificate);
+}
+
+bool Identities::usable(const std::string& sealed) const {
+  if (!CommonIdentity::is_mark(sealed)) return !sealed.empty();
+  return common_ && common_->same_key(sealed);
+}
+
+bool Identities::fits(const std::string& sealed) const {
+  return common_ ? sealed == common_->mark() : !sealed.empty() && !CommonIdentity::is_mark(sealed);
 }
 
 Result<std::string> Identities::seal(const AgentId& agent, const adapters::SigningKey& key,
                                      const std::string& certificate_der) {
-  auto key_der = key.pkcs8_der();
-  if (!key_der) return pass(key_der);
-  return sealer_.seal(pack(*key_der, certificate_der), context_of(agent));
+  auto packed = pack_key_pair(key, certificate_der);
+  if (!packed) return pass(packed);
+  return sealer_.seal(*packed, context_of(agent));
 }
 
 void Identities::forget(const AgentId& agent) {

@@ -1,24 +1,20 @@
 #include "workers/site_errands.h"
 
-#include "adapters/mp/policy.h"
-#include "adapters/mp/registration.h"
-
 #include "core/random.h"
-#include <algorithm>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <utility>
 
 namespace greengate::workers {
 namespace {
 
 using std::chrono::milliseconds;
-using store::IdentityState;
 
-Counter errand_counter(Metrics& metrics, const char* outcome) {
-  return metrics.counter("greengate_registration_steps_total", "Steps of agents on their way to being known at the site.",
-                         {{"outcome", outcome}});
-}
-
-// 200 without a body: the site knows the message's sender or signature not, or not yet (mp-protocol 1.5).
-Error refused() { return Error{Remedy::retry, "mp.refused", "the management point answered an Invoke with nothing.", {}}; }
+/// What a question to the site can come to, as IdentityLife calls it.
+constexpr std::array outcomes{"registered", "confirmed",          "still_pending", "again",            "rejected",        "refused",
+                              "failed",     "renewal_registered", "renewed",       "renewal_rejected", "renewal_given_up"};
 
 }  // namespace
 
@@ -41,7 +37,35 @@ std::vector<ConfigProblem> SiteErrandsConfig::problems() const {
                      "registration.failure_base is " + duration_text(failure_base) +
                          "; it must be at least 10ms and not longer than registration.failure_cap."});
   }
+  if (refused_cap < refused_base || refused_base < milliseconds(10)) {
+    found.push_back({"registration.refused_base",
+                     "registration.refused_base is " + duration_text(refused_base) +
+                         "; it must be at least 10ms and not longer than registration.refused_cap."});
+  }
+  if (refusals_max < 1 || refusals_max > 100) {
+    found.push_back({"registration.refusals_max", "registration.refusals_max is " + std::to_string(refusals_max) +
+                                                      "; it can be 1 to 100 (3 if left out)."});
+  }
+  if (rejected_retry < milliseconds(10) || renew_retry < milliseconds(10) || certificate_check < milliseconds(10)) {
+    found.push_back({"registration.rejected_retry",
+                     "registration.rejected_retry, renew_retry and certificate_check must each be at least 10ms."});
+  }
   return found;
+}
+
+LifeRules SiteErrandsConfig::rules() const {
+  LifeRules rules;
+  rules.confirm = {confirm_first, confirm_cap};
+  rules.failure = {failure_base, failure_cap};
+  rules.refused = {refused_base, refused_cap};
+  rules.rejected_retry = rejected_retry;
+  rules.refusals_max = refusals_max;
+  rules.refusal_spacing = refusal_spacing;
+  rules.renew_before = renew_before;
+  rules.renew_retry = renew_retry;
+  rules.look_interval = certificate_check;
+  rules.renew_with_new_key = renew_with_new_key;
+  return rules;
 }
 
 SiteErrands::SiteErrands(SiteErrandsConfig config, const adapters::MpSettings& settings, store::DeviceRegistry& devices,
@@ -52,15 +76,20 @@ SiteErrands::SiteErrands(SiteErrandsConfig config, const adapters::MpSettings& s
       devices_(devices),
       reports_(reports),
       identities_(identities),
-      keys_(keys),
       courier_(courier),
       clock_(clock),
       on_ready_(std::move(on_ready)),
-      registered_(errand_counter(metrics, "registered")),
-      confirmed_(errand_counter(metrics, "confirmed")),
-      rejected_(errand_counter(metrics, "rejected")),
-      failed_(errand_counter(metrics, "failed")),
-      policies_(metrics.counter("greengate_policy_requests_total", "Policy requests the site answered.")) {}
+      rules_(config.rules()),
+      steps_(rules_, settings, devices, reports, identities, keys, courier, clock) {
+  for (const char* outcome : outcomes) {
+    outcomes_.emplace(outcome, metrics.counter("greengate_registration_steps_total",
+                                               "Questions about agents' registration, by what came of them.", {{"outcome", outcome}}));
+  }
+  for (std::size_t i = 0; i < life_states; ++i) {
+    agents_in_state_.push_back(metrics.gauge("greengate_registration_agents", "Active agents by where they stand with the site.",
+                                             {{"state", name_of(static_cast<LifeState>(i))}}));
+  }
+}
 
 SiteErrands::~SiteErrands() { stop(); }
 
@@ -69,9 +98,11 @@ Result<void> SiteErrands::start() {
     std::lock_guard lock(mutex_);
     stopping_ = false;
   }
-  for (const store::Device& device : devices_.list()) {
-    if (device.state == store::DeviceState::active) agent_active(device.id);
-  }
+  std::vector<AgentId> active;
+  devices_.for_each([&active](const store::Device& device) {
+    if (device.state == store::DeviceState::active) active.push_back(device.id);
+  });
+  for (const AgentId& agent : active) agent_active(agent);
   for (std::uint32_t i = 0; i < config_.workers; ++i) threads_.emplace_back([this] { work(); });
   return {};
 }
@@ -90,37 +121,139 @@ void SiteErrands::stop() {
 
 void SiteErrands::agent_active(const AgentId& agent) {
   const auto device = devices_.find(agent);
-  if (!device) return;
-  if (device->site.state == IdentityState::ready) {
-    reports_.unhold(agent);
-    return;
+  if (!device || device->state != store::DeviceState::active) return;
+  const IdentityLife life = steps_.life_of(*device, random_u64());
+  {
+    std::lock_guard lock(mutex_);
+    if (!lives_.try_emplace(agent, Entry{life, true, {}}).second) return;  // it has its own pace
+    agents_in_state_[static_cast<std::size_t>(life.state())].add(1);
   }
-  reports_.hold(agent);
-  put(agent, Errand::identity, milliseconds(0));
+  put_back(agent, life);
 }
 
 void SiteErrands::agent_gone(const AgentId& agent) {
   identities_.forget(agent);
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto entry = lives_.find(agent); entry != lives_.end()) {
+      agents_in_state_[static_cast<std::size_t>(entry->second.life.state())].add(-1);
+      lives_.erase(entry);
+    }
+    planned_.erase(agent);
+  }
   // Its reports need no confirmation any more: the pool buries them with the reason.
   reports_.unhold(agent);
-  std::lock_guard lock(mutex_);
-  failures_.erase(agent);
-  pendings_.erase(agent);
-  planned_.erase({agent, Errand::identity});
-  planned_.erase({agent, Errand::policy});
 }
 
-void SiteErrands::ask_policy(const AgentId& agent, milliseconds delay) { put(agent, Errand::policy, delay); }
+void SiteErrands::put_back(const AgentId& agent, IdentityLife life, bool over) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    lock.unlock();
+    steps_.hold_or_release(agent, life);
+    lock.lock();
+    const auto entry = lives_.find(agent);
+    if (entry == lives_.end()) {  // revoked meanwhile
+      lock.unlock();
+      return reports_.unhold(agent);
+    }
+    Entry& kept = entry->second;
+    const LifeState was = kept.life.state();
+    const auto heard = std::exchange(kept.heard_meanwhile, {});
+    for (const auto& say : heard) say(life);
+    kept.life = life;
+    if (was != life.state()) {
+      agents_in_state_[static_cast<std::size_t>(was)].add(-1);
+      agents_in_state_[static_cast<std::size_t>(life.state())].add(1);
+    }
+    if (!heard.empty()) continue;  // what was said may hold or release
+    kept.busy = false;
+    if (!over) put_locked(agent, life.due());
+    return;
+  }
+}
 
-void SiteErrands::put(const AgentId& agent, Errand errand, milliseconds delay) {
-  const SteadyTime due = clock_.steady() + delay;
-  std::lock_guard lock(mutex_);
-  const auto [planned, fresh] = planned_.try_emplace({agent, errand}, due);
+void SiteErrands::tell(const AgentId& agent, std::function<void(IdentityLife&)> say) {
+  std::optional<IdentityLife> life;
+  {
+    std::lock_guard lock(mutex_);
+    const auto entry = lives_.find(agent);
+    if (entry == lives_.end()) return;
+    if (entry->second.busy) {
+      if (entry->second.heard_meanwhile.size() < 16) entry->second.heard_meanwhile.push_back(std::move(say));
+      return;
+    }
+    entry->second.busy = true;
+    life = entry->second.life;
+  }
+  const LifeState was = life->state();
+  say(*life);
+  if (was != life->state()) log_.info("identity", kv("agent", agent.raw()), kv("state", name_of(life->state())));
+  put_back(agent, *life);
+}
+
+void SiteErrands::invoke_answered(const AgentId& agent) {
+  tell(agent, [](IdentityLife& life) { life.invoke_answered(); });
+}
+
+milliseconds SiteErrands::invoke_refused(const AgentId& agent) {
+  const auto wait = std::make_shared<std::atomic<std::int64_t>>(config_.refused_cap.count());
+  tell(agent, [wait, at = steps_.now()](IdentityLife& life) { *wait = life.invoke_refused(at).count(); });
+  return milliseconds(*wait);
+}
+
+void SiteErrands::reply_unexpected(const AgentId& agent) {
+  tell(agent, [at = steps_.now()](IdentityLife& life) { life.reply_unexpected(at); });
+}
+
+Result<void> SiteErrands::rotate(const AgentId& agent) {
+  if (identities_.common()) {
+    return fail(Remedy::reject, "identity.common_key", "agents have no keys of their own here (site.identity_mode).");
+  }
+  {
+    std::lock_guard lock(mutex_);
+    const auto entry = lives_.find(agent);
+    if (entry == lives_.end()) return fail(Remedy::reject, "registry.unknown", "there is no such active agent.");
+    const LifeState state = entry->second.life.state();
+    if (state != LifeState::ready && state != LifeState::renewing) {
+      return fail(Remedy::reject, "identity.not_ready", "the agent is not ready at the site; its key is changed only when it is.");
+    }
+  }
+  tell(agent, [at = steps_.now()](IdentityLife& life) { life.rotate(at); });
+  log_.info("key change wanted", kv("agent", agent.raw()));
+  return {};
+}
+
+std::optional<IdentityView> SiteErrands::view(const AgentId& agent) const {
+  IdentityView view;
+  {
+    std::lock_guard lock(mutex_);
+    const auto entry = lives_.find(agent);
+    if (entry == lives_.end()) return std::nullopt;
+    const IdentityLife& life = entry->second.life;
+    const Moment now = steps_.now();
+    view.state = life.state();
+    view.since = life.since();
+    view.next_step = name_of(life.ask());
+    view.next_at = now.wall + std::chrono::duration_cast<WallTime::duration>(life.due() - now.steady);
+    view.last_code = life.last_code();
+    view.refusals = life.refusals();
+    view.holds_reports = life.holds();
+    view.certificate_ends = life.certificate_ends();
+  }
+  if (const auto device = devices_.find(agent)) {
+    view.sms_id = device->site.sms_id;
+    view.common_key = CommonIdentity::is_mark(device->site.sealed);
+  }
+  return view;
+}
+
+void SiteErrands::put_locked(const AgentId& agent, SteadyTime due) {
+  const auto [planned, fresh] = planned_.try_emplace(agent, due);
   if (!fresh) {
     if (planned->second <= due) return;  // joins the earlier wish
     planned->second = due;               // the later entry in the schedule no longer matches and is passed over
   }
-  schedule_.emplace(due, Due{agent, errand});
+  schedule_.emplace(due, agent);
   due_changed_.notify_one();
 }
 
@@ -137,150 +270,33 @@ void SiteErrands::work() {
       due_changed_.wait_for(lock, first->first - now);
       continue;
     }
-    const Due due = first->second;
-    const auto planned = planned_.find({due.agent, due.errand});
+    const AgentId agent = first->second;
+    const auto planned = planned_.find(agent);
     const bool still_wanted = planned != planned_.end() && planned->second == first->first;
     schedule_.erase(first);
     if (!still_wanted) continue;
     planned_.erase(planned);
 
     lock.unlock();
-    const auto next = due.errand == Errand::identity ? identity_step(due.agent) : policy_step(due.agent);
-    if (next) put(due.agent, due.errand, *next);
+    identity_step(agent);
     lock.lock();
   }
 }
 
-std::optional<milliseconds> SiteErrands::identity_step(const AgentId& agent) {
-  auto device = devices_.find(agent);
-  if (!device || device->state != store::DeviceState::active) return std::nullopt;
-  if (device->site.state == IdentityState::ready) return std::nullopt;
-
-  if (device->site.sealed.empty()) {
-    // The key is ours on disk before the site hears of it: a crash in between must not orphan a client record.
-    auto key = keys_.take();
-    if (!key) return std::nullopt;  // stopping
-    auto certificate = key->self_signed_certificate(settings_.certificate, clock_.wall());
-    if (!certificate) return after_failure(agent, certificate.error());
-    auto sealed = identities_.seal(agent, *key, *certificate);
-    if (!sealed) return after_failure(agent, sealed.error());
-    device->site.sealed = std::move(*sealed);
-    // Proposing an SMSID of our own keeps a lost answer from making a second client record (4.2).
-    device->site.sms_id = adapters::new_sms_id();
-    device->site.state_since = clock_.wall();
-    if (auto kept = devices_.set_site_identity(agent, device->site); !kept) return after_failure(agent, kept.error());
-  }
-  auto identity = identities_.of(*device);
-  if (!identity) return after_failure(agent, identity.error());
-
-  const bool confirming = device->site.state == IdentityState::pending;
-  adapters::ReportFacts facts;
-  facts.message_id = adapters::new_message_id();
-  facts.made_at = clock_.wall();
-  auto message = confirming ? adapters::confirmation_message(settings_, *identity, facts)
-                            : adapters::registration_message(settings_, *identity, facts);
-  if (!message) return after_failure(agent, message.error());
-  auto answer = courier_.send(*message);
-  if (!answer) return after_failure(agent, answer.error());
-  if (answer->kind != adapters::Verdict::Kind::reply) return after_failure(agent, refused());
-  auto reply = adapters::parse_registration_reply(settings_, answer->xml);
-  if (!reply) return after_failure(agent, reply.error());
-
-  store::SiteIdentity site = device->site;
-  site.state_since = clock_.wall();
-  site.last_code.clear();
-  switch (reply->status) {
-    case adapters::RegistrationStatus::done:
-    case adapters::RegistrationStatus::pending: {
-      const bool ready = reply->status == adapters::RegistrationStatus::done;
-      if (!reply->sms_id.raw().empty()) site.sms_id = reply->sms_id;  // the site's choice always wins (4.2)
-      site.state = ready ? IdentityState::ready : IdentityState::pending;
-      if (auto kept = devices_.set_site_identity(agent, site); !kept) return after_failure(agent, kept.error());
-      if (!confirming) registered_.add();
-      if (!ready) return after_pending(agent);
-      confirmed_.add();
-      {
-        std::lock_guard lock(mutex_);
-        failures_.erase(agent);
-        pendings_.erase(agent);
-      }
-      log_.info("agent is ready at the site", kv("agent", agent.raw()), kv("sms_id", site.sms_id.raw()));
-      reports_.unhold(agent);
-      on_ready_(agent);
-      return std::nullopt;
-    }
-    case adapters::RegistrationStatus::again:
-      site.state = IdentityState::none;
-      site.last_code = "registration.again";
-      if (auto kept = devices_.set_site_identity(agent, site); !kept) return after_failure(agent, kept.error());
-      return after_failure(agent, Error{Remedy::retry, "registration.again", "the site asked to register again.", {}});
-    case adapters::RegistrationStatus::rejected:
-      site.state = IdentityState::rejected;
-      site.last_code = "registration.rejected";
-      rejected_.add();
-      log_.warn("the site rejected an agent", kv("agent", agent.raw()),
-                kv("retry_in_ms", config_.rejected_retry));
-      if (auto kept = devices_.set_site_identity(agent, site); !kept) return after_failure(agent, kept.error());
-      return config_.rejected_retry;
-  }
-  return std::nullopt;
-}
-
-std::optional<milliseconds> SiteErrands::policy_step(const AgentId& agent) {
-  const auto device = devices_.find(agent);
-  if (!device || device->state != store::DeviceState::active || device->site.state != IdentityState::ready) {
-    return std::nullopt;
-  }
-  auto identity = identities_.of(*device);
-  if (!identity) {
-    log_.error("identity cannot be opened", kv("agent", agent.raw()), kv("code", identity.error().code));
-    return std::nullopt;
-  }
-  auto reply = policy_of(*identity);
-  if (!reply) {
-    // The next poll or push asks again; nothing is lost by a policy that comes later.
-    failed_.add();
-    log_.warn("policy request failed", kv("agent", agent.raw()), kv("code", reply.error().code),
-              kv("why", reply.error().message));
-    return std::nullopt;
-  }
-  policies_.add();
-  log_.info("policy received", kv("agent", agent.raw()), kv("assignments", reply->assignments.size()));
-  return std::nullopt;
-}
-
-Result<adapters::PolicyReply> SiteErrands::policy_of(const adapters::MpIdentity& identity) {
-  adapters::ReportFacts facts;
-  facts.message_id = adapters::new_message_id();
-  facts.made_at = clock_.wall();
-  auto message = adapters::policy_request(settings_, identity, facts, {});
-  if (!message) return pass(message);
-  auto answer = courier_.send(*message);
-  if (!answer) return pass(answer);
-  if (answer->kind != adapters::Verdict::Kind::reply) return tl::unexpected(refused());
-  return adapters::parse_policy_reply(settings_, answer->xml);
-}
-
-milliseconds SiteErrands::after_failure(const AgentId& agent, const Error& error) {
-  failed_.add();
-  milliseconds wait;
+void SiteErrands::identity_step(const AgentId& agent) {
+  std::optional<IdentityLife> life;
   {
     std::lock_guard lock(mutex_);
-    // All management points resting says nothing about this agent: come back when the first may be tried.
-    const bool site_rests = std::string_view(error.code) == "mp.none_available";
-    wait = site_rests ? error.retry_after + milliseconds(random_u64() % 1'000)
-                      : failures_.try_emplace(agent, BackoffConfig{config_.failure_base, config_.failure_cap}, random_u64())
-                            .first->second.next(error.retry_after);
+    const auto entry = lives_.find(agent);
+    if (entry == lives_.end() || entry->second.busy) return;  // whoever is at it plans the next step
+    if (entry->second.life.due() > clock_.steady()) return put_locked(agent, entry->second.life.due());
+    entry->second.busy = true;
+    life = entry->second.life;
   }
-  log_.warn("registration step failed", kv("agent", agent.raw()), kv("code", error.code), kv("why", error.message),
-            kv("retry_in_ms", wait));
-  return wait;
-}
-
-milliseconds SiteErrands::after_pending(const AgentId& agent) {
-  std::lock_guard lock(mutex_);
-  return pendings_.try_emplace(agent, BackoffConfig{config_.confirm_first, config_.confirm_cap}, random_u64())
-      .first->second.next();
+  const IdentitySteps::Step step = steps_.take(agent, *life);
+  if (*step.outcome) outcomes_.at(step.outcome).add();
+  put_back(agent, *life, step.over);
+  if (step.became_ready) on_ready_(agent);
 }
 
 }  // namespace greengate::workers

@@ -20,11 +20,14 @@ struct Numbering {
   std::vector<store::CounterValue> counters;
 };
 
-/// Report bytes to a signed management-point message.
+/// What a message's header says of it, by its note alone.
+adapters::ReportFacts report_facts(const DeliveryNote& note);
+
+/// Report bytes to a signed management-point message; inventories are InventoryPlanner's.
 ///
 /// Threads   Any; holds nothing.
-/// Errors    report.malformed, report.kind_unknown, and what adapters/mp refuses (all reject).
-/// Source    mp-protocol 5.5, 5.6, 5.9
+/// Errors    report.malformed, report.kind_unknown, files.hash, and what adapters/mp refuses (all reject).
+/// Source    mp-protocol 5.5 to 5.10
 class Translator {
  public:
   explicit Translator(const adapters::MpSettings& settings) : settings_(settings) {}

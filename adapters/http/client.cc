@@ -16,6 +16,7 @@
 #include <array>
 #include <atomic>
 #include <cctype>
+#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -61,6 +62,7 @@ struct OwnLoop {
 /// What the deadline ends: whatever the exchange waits for right now.
 struct Attempt {
   bool expired = false;
+  bool abandoned = false;
   Connection* connection = nullptr;
   asio::steady_timer* resolving = nullptr;
 
@@ -71,6 +73,43 @@ struct Attempt {
       connection->socket.close(ignored);  // whoever waits on it is told; nothing is left to report
     if (resolving) resolving->cancel();
   }
+};
+
+/// Told apart from a late reply: nothing of ours has reached the server.
+tl::unexpected<Error> connect_timeout(const char* doing) {
+  return fail(Remedy::retry, "http.connect_timeout",
+              std::string("While ") + doing + ": the deadline passed.");
+}
+
+/// The exchanges under way, each with the loop whose thread alone may touch it.
+struct Running {
+  struct One {
+    asio::io_context* context;
+    std::shared_ptr<Attempt> attempt;
+  };
+  std::mutex mutex;  // guards what follows
+  std::list<One> all;
+};
+
+/// Keeps an exchange among them as long as it lives; a coroutine may end later than its client.
+class Entry {
+ public:
+  Entry(std::shared_ptr<Running> running, asio::io_context& context,
+        std::shared_ptr<Attempt> attempt)
+      : running_(std::move(running)) {
+    std::lock_guard lock(running_->mutex);
+    place_ = running_->all.insert(running_->all.end(), {&context, std::move(attempt)});
+  }
+  ~Entry() {
+    std::lock_guard lock(running_->mutex);
+    running_->all.erase(place_);
+  }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+ private:
+  std::shared_ptr<Running> running_;
+  std::list<Running::One>::iterator place_;
 };
 
 bool is_token(std::string_view text) {
@@ -142,8 +181,7 @@ asio::awaitable<Result<std::vector<tcp::endpoint>>> resolve(asio::io_context& co
   static_cast<void>(woken);  // always "cancelled": by the answer, or by the deadline
   attempt.resolving = nullptr;
   if (!answer->arrived)
-    co_return fail(Remedy::retry, "http.timeout",
-                   "While resolving the server's name: the deadline passed.");
+    co_return connect_timeout("resolving the server's name");
   if (answer->error || answer->endpoints.empty())
     co_return fail(Remedy::retry, "http.resolve",
                    "The server's name is not known: " + answer->error.message() + ".");
@@ -187,6 +225,8 @@ struct HttpClient::State {
   std::atomic<bool> stopping{false};
 
   const Counter replies, errors, opened, resent;
+
+  const std::shared_ptr<Running> running = std::make_shared<Running>();
 
   std::mutex mutex;  // guards idle_loops
   std::vector<std::unique_ptr<OwnLoop>>
@@ -261,7 +301,7 @@ asio::awaitable<Result<std::unique_ptr<Connection>>> HttpClient::State::connect(
   if (attempt.expired) failed = asio::error::operation_aborted;
   if (failed) {
     attempt.connection = nullptr;
-    if (failed == asio::error::operation_aborted) co_return http_error("connecting", failed);
+    if (failed == asio::error::operation_aborted) co_return connect_timeout("connecting");
     co_return fail(Remedy::retry, "http.connect",
                    "No connection to " + server.authority() + ": " + failed.message() + ".");
   }
@@ -295,8 +335,7 @@ asio::awaitable<Result<std::unique_ptr<Connection>>> HttpClient::State::connect(
       co_await connection->tls->async_handshake(ssl::stream_base::client, as_result);
   if (attempt.expired || no_handshake) {
     attempt.connection = nullptr;
-    if (attempt.expired)
-      co_return http_error("greeting the server", asio::error::operation_aborted);
+    if (attempt.expired) co_return connect_timeout("greeting the server");
     co_return fail(Remedy::retry, "http.tls",
                    "No " + std::string(family_of(server)) + " with " + server.authority() + ": " +
                        no_handshake.message() + ".");
@@ -436,6 +475,8 @@ asio::awaitable<void> HttpClient::State::exchange_into(
     Loop& loop, const HttpRequest& request, Attempt& attempt,
     std::optional<Result<HttpResponse>>& answer) {
   auto result = co_await exchange(loop, request, attempt);
+  if (!result && attempt.abandoned)
+    result = fail(Remedy::halt, "http.stopping", "The exchange was abandoned.");
   (result ? replies : errors).add();
   answer.emplace(std::move(result));
 }
@@ -455,10 +496,21 @@ void HttpClient::stop() {
   state_->stopping = true;
 }
 
+void HttpClient::abandon() {
+  stop();
+  std::lock_guard lock(state_->running->mutex);
+  for (const auto& running : state_->running->all)
+    asio::post(*running.context, [attempt = running.attempt] {
+      attempt->abandoned = true;
+      attempt->expire();
+    });
+}
+
 asio::awaitable<Result<HttpResponse>> HttpClient::exchange(HttpRequest request) {
   if (state_->stopping)
     co_return fail(Remedy::halt, "http.stopping", "The HTTP client is stopping.");
   const auto attempt = std::make_shared<Attempt>();
+  const Entry entry(state_->running, state_->net.context, attempt);
   asio::steady_timer deadline(state_->net.context, request.deadline);
   deadline.async_wait([attempt](error_code cancelled) {
     if (!cancelled) attempt->expire();
@@ -481,21 +533,28 @@ Result<HttpResponse> HttpClient::exchange_and_wait(HttpRequest request) {
   if (!own) own = std::make_unique<OwnLoop>();
 
   const auto until = steady_clock::now() + request.deadline;
-  Attempt attempt;
+  const auto attempt = std::make_shared<Attempt>();
   std::optional<Result<HttpResponse>> answer;
-  asio::co_spawn(own->context, state_->exchange_into(own->loop, request, attempt, answer),
-                 [](std::exception_ptr thrown) {
-                   if (thrown) std::rethrow_exception(thrown);  // out of memory, or a bug of ours
-                 });
-  own->context.restart();
-  while (!answer && own->context.run_one_until(until) > 0) {
-  }
-  if (!answer) {
-    attempt.expire();
-    while (!answer && own->context.run_one() > 0) {
+  {
+    const Entry entry(state_->running, own->context, attempt);
+    // Who was not in the list when abandon() read it sees its flag here.
+    if (state_->stopping)
+      return fail(Remedy::halt, "http.stopping", "The HTTP client is stopping.");
+    asio::co_spawn(own->context, state_->exchange_into(own->loop, request, *attempt, answer),
+                   [](std::exception_ptr thrown) {
+                     if (thrown) std::rethrow_exception(thrown);  // out of memory, or a bug of ours
+                   });
+    own->context.restart();
+    while (!answer && own->context.run_one_until(until) > 0) {
+    }
+    if (!answer) {
+      attempt->expire();
+      while (!answer && own->context.run_one() > 0) {
+      }
     }
   }
-  // The coroutine's own end may still be queued; it must not find its caller gone.
+  // The coroutine's own end may still be queued, or a word from abandon(); neither must find the
+  // next exchange of this loop.
   own->context.poll();
   std::lock_guard lock(state_->mutex);
   state_->idle_loops.push_back(std::move(own));

@@ -45,7 +45,8 @@ struct HttpClientConfig {
 /// a small event loop
 ///           of its own, so no other thread is woken for it, and keeps one connection per server
 ///           there.
-/// Errors    retry: http.resolve, http.connect, http.tls, http.timeout, http.closed, http.protocol,
+/// Errors    retry, before the request was sent: http.resolve, http.connect, http.connect_timeout,
+///           http.tls; after: http.timeout, http.closed, http.protocol,
 ///           http.reply_too_large, http.redirect. reject: http.request (a header or target that is
 ///           none). halt: http.stopping. config: http.tls_config (reject), from create().
 class HttpClient {
@@ -62,6 +63,8 @@ class HttpClient {
 
   /// Refuses new exchanges from now on; those under way end by their deadlines.
   void stop();
+  /// As stop(), and those under way end at once with http.stopping. Any thread.
+  void abandon();
 
  private:
   struct State;

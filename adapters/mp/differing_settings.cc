@@ -20,6 +20,24 @@ std::string pairs(const std::map<std::string, std::string>& properties) {
   return out;
 }
 
+std::string mode(IdentityMode mode) {
+  switch (mode) {
+    case IdentityMode::per_client_key: return "per_client_key";
+    case IdentityMode::shared_key: return "shared_key";
+    case IdentityMode::isv_proxy: return "isv_proxy";
+  }
+  return "";
+}
+
+std::string hint(HintUse use) {
+  switch (use) {
+    case HintUse::ca: return "ca";
+    case HintUse::always: return "always";
+    case HintUse::never: return "never";
+  }
+  return "";
+}
+
 struct Known {
   std::string_view key, grade;
   std::string (*text)(const MpSettings& s);
@@ -46,9 +64,12 @@ constexpr Known known[] = {
     {"certificate_common_name", "M", [](const MpSettings& s) { return s.certificate.common_name; }},
     {"certificate_days", "S", [](const MpSettings& s) { return std::to_string(s.certificate.days); }},
     {"certificate_back_dated_days", "S", [](const MpSettings& s) { return std::to_string(s.certificate.back_dated_days); }},
+    {"identity_mode", "M", [](const MpSettings& s) { return mode(s.identity_mode); }},
+    {"proxy_property", "I", [](const MpSettings& s) { return s.proxy_property; }},
     {"agent_identity", "D", [](const MpSettings& s) { return s.agent_identity; }},
     {"agent_type", "D", [](const MpSettings& s) { return std::to_string(s.agent_type); }},
     {"key_type", "S", [](const MpSettings& s) { return std::to_string(s.key_type); }},
+    {"registration_hint", "D", [](const MpSettings& s) { return hint(s.registration_hint); }},
     {"internet_flag", "D", [](const MpSettings& s) { return std::to_string(s.internet_flag); }},
     {"reg_extra_properties", "I", [](const MpSettings& s) { return pairs(s.reg_extra_properties); }},
     {"client_version", "S", [](const MpSettings& s) { return s.client_version; }},
@@ -62,6 +83,7 @@ constexpr Known known[] = {
     {"platform_id", "I", [](const MpSettings& s) { return s.platform_id; }},
     {"state_priority", "M", [](const MpSettings& s) { return std::to_string(s.state_priority); }},
     {"policy_request_type", "M", [](const MpSettings& s) { return s.policy_request_type; }},
+    {"policy_validation", "S", [](const MpSettings& s) { return s.policy_validation; }},
     {"message_bytes_max", "I", [](const MpSettings& s) { return std::to_string(s.message_bytes_max); }},
 };
 

@@ -1,7 +1,6 @@
 #include "adapters/mp/management_point.h"
 
 #include "adapters/http/client.h"
-#include "adapters/mp/utf16.h"
 
 namespace greengate::adapters {
 
@@ -12,6 +11,10 @@ ManagementPoint::ManagementPoint(HttpClient& client, const Clock& clock, const M
 Result<Verdict> ManagementPoint::send(const OutgoingMessage& message) {
   const std::string retargeted =
       message.target_host == server_.host ? std::string() : message.body_for(server_.host);
+  if (message.xml_bytes > settings_.message_bytes_warn) {
+    log_.warn("message is large, a site may decline it", kv("mp", server_.host), kv("what", message.endpoint),
+              kv("bytes", message.xml_bytes));
+  }
   HttpRequest request;
   request.server = server_;
   request.method = "CCM_POST";
@@ -36,10 +39,17 @@ Result<std::string> ManagementPoint::get(std::string_view target) {
   if (!answer) return pass(answer);
   const HttpOutcome outcome{answer->status, answer->header("content-type"),
                             answer->header("retry-after"), answer->body};
+  for (const unsigned status : {401u, 403u, 404u, 405u})
+    if (answer->status == status)
+      return fail(Remedy::reject, "mp.no_document",
+                  "The management point answered " + std::to_string(status) + " to a GET.");
   auto verdict = read_verdict(settings_, false, outcome, clock_.wall());
   if (!verdict) return pass(verdict);
-  if (std::string_view(answer->body).starts_with("\xFF\xFE")) return utf8_from_utf16(answer->body);
   return std::move(answer->body);
+}
+
+void ManagementPoint::abandon() {
+  client_.abandon();
 }
 
 }  // namespace greengate::adapters

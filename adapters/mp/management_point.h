@@ -4,6 +4,7 @@
 #include "adapters/mp/message.h"
 #include "adapters/mp/verdict.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/result.h"
 
 #include <string>
@@ -28,9 +29,13 @@ class ManagementPoint {
   /// another.
   Result<Verdict> send(const OutgoingMessage& message);
 
-  /// GET of a small document, such as ".sms_aut?MPLIST" or a policy's target. UTF-16 with BOM is
-  /// turned into UTF-8.
+  /// GET of a small document, such as ".sms_aut?MPLIST" or a policy's target: its bytes as they were sent, since hashes
+  /// go over them; document_text() makes text of them. Fails mp.no_document (reject) where it is not there or not for
+  /// everyone (401, 403, 404, 405): that says nothing against the management point.
   Result<std::string> get(std::string_view target);
+
+  /// Ends what is under way through the client, of every management point: the gateway stops.
+  void abandon();
 
   const Url& server() const { return server_; }
 
@@ -39,6 +44,7 @@ class ManagementPoint {
   const Clock& clock_;
   const MpSettings& settings_;
   const Url server_;
+  const Log log_{"management_point"};
 };
 
 }  // namespace greengate::adapters

@@ -22,13 +22,24 @@ std::string_view text_of(const pugi::xml_node& node) {
   return text;
 }
 
+bool same_word(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
+}
+
 }  // namespace
 
 Result<OutgoingMessage> policy_request(const MpSettings& settings, const MpIdentity& identity,
                                        const ReportFacts& facts, std::string_view cookie) {
   XmlWriter to(4096, settings.message_bytes_max);
   to.markup("<RequestAssignments SchemaVersion=\"1.00\" ACK=\"false\" RequestType=\"");
-  to.attribute(settings.policy_request_type);
+  const bool nothing_to_update = cookie.empty() && settings.policy_request_type == "OnUpdate";
+  to.attribute(nothing_to_update ? "Full" : settings.policy_request_type);
+  if (!settings.policy_validation.empty()) {
+    to.markup("\" ValidationRequested=\"");
+    to.attribute(settings.policy_validation);
+  }
   to.markup("\"><Identification><Machine>");
   to.element("ClientID", identity.sms_id.raw());
   to.element("FQDN", identity.fqdn);
@@ -63,7 +74,12 @@ Result<PolicyReply> parse_policy_reply(const MpSettings& settings, std::string_v
     return too_long ? std::string() : std::string(text);
   };
   reply.cookie = keep(text_of(root.child("ServerCookie")));
+  const std::string_view type = root.attribute("ReplyType").value();
+  reply.full = type.empty() || same_word(type, "Full");
   for (const pugi::xml_node assignment : root.children("PolicyAssignment")) {
+    bool conditional = false;
+    for (const pugi::xml_node expression : assignment.child("Condition").children())
+      conditional = conditional || !text_of(expression).empty() || expression.first_child().type() == pugi::node_element;
     for (const pugi::xml_node policy : assignment.children("Policy")) {
       if (reply.assignments.size() >= settings.policy_assignments_max)
         return refuse("has too many assignments");
@@ -75,7 +91,9 @@ Result<PolicyReply> parse_policy_reply(const MpSettings& settings, std::string_v
       one.type = keep(policy.attribute("PolicyType").value());
       one.category = keep(policy.attribute("PolicyCategory").value());
       one.location = keep(text_of(location));
+      one.hash = keep(location.attribute("PolicyHash").value());
       one.hash_ex = keep(location.attribute("PolicyHashEx").value());
+      one.conditional = conditional;
       const std::string_view flags = policy.attribute("PolicyFlags").value();
       const auto [end, error] =
           std::from_chars(flags.data(), flags.data() + flags.size(), one.flags);

@@ -19,8 +19,15 @@ struct PolicyAssignment {
   std::uint32_t flags = 0;
   std::string location;  ///< As sent, with the literal <mp>; policy_target() turns it into a
                          ///< request's target.
+  std::string hash;      ///< PolicyHash: MD5 in 2007 (D 5.2); often empty.
   std::string hash_ex;   ///< "SHA256:…" or empty.
+  bool conditional = false;  ///< It has a condition with a text. None is evaluated here.
 
+  bool is_task_sequence() const { return (flags & 1u) != 0; }
+  bool needs_authentication() const { return (flags & 2u) != 0; }
+  bool is_secret() const { return (flags & 4u) != 0; }
+  bool intranet_only() const { return (flags & 8u) != 0; }
+  bool is_compressed() const { return (flags & 64u) != 0; }
   /// Task sequence (1), requires authentication (2) and secret (4) bodies are never fetched
   /// (D 5.2).
   bool may_be_fetched() const { return (flags & 7u) == 0; }
@@ -28,11 +35,12 @@ struct PolicyAssignment {
 
 struct PolicyReply {
   std::string cookie;  ///< Goes into the next request.
+  bool full = true;    ///< ReplyType Full, or none: these are all; else only what changed since the cookie.
   std::vector<PolicyAssignment> assignments;
 };
 
-/// Asks for a machine's policy assignments: an Invoke of MP_PolicyManager. `cookie` is empty the
-/// first time.
+/// Asks for a machine's policy assignments: an Invoke of MP_PolicyManager. `cookie` is the last
+/// reply's. Without one everything is asked for, whatever the setting: there is nothing an update could build on.
 Result<OutgoingMessage> policy_request(const MpSettings& settings, const MpIdentity& identity,
                                        const ReportFacts& facts, std::string_view cookie);
 

@@ -9,6 +9,9 @@
 namespace greengate::adapters {
 namespace {
 
+constexpr int agent_type_isv_proxy_client = 8;  // D 4.2
+constexpr int key_type_ca = 2;                  // S 4.2
+
 void write_certificate(XmlWriter& to, std::string_view element, const std::string& hex,
                        int key_type) {
   to.markup("<");
@@ -32,7 +35,8 @@ void write_property(XmlWriter& to, std::string_view name, std::string_view value
 
 /// <Data>…</Data> exactly as it is signed and embedded.
 std::string data_text(const MpSettings& settings, const MpIdentity& identity,
-                      const ReportFacts& facts, std::string_view request_type) {
+                      const ReportFacts& facts, std::string_view request_type,
+                      std::string_view hint) {
   XmlWriter to(16 * 1024);
   to.markup("<Data HashAlgorithm=\"");
   to.markup(hash_oid(settings.hash));
@@ -47,7 +51,7 @@ std::string data_text(const MpSettings& settings, const MpIdentity& identity,
   to.markup("\" AgentVersion=\"");
   to.attribute(settings.client_version);
   to.markup("\" AgentType=\"");
-  to.number(settings.agent_type);
+  to.number(identity.proxy_sms_id.raw().empty() ? settings.agent_type : agent_type_isv_proxy_client);
   to.markup("\" /><Certificates>");
   const std::string hex = upper_hex(identity.certificate_der);
   write_certificate(to, "Encryption", hex, settings.key_type);
@@ -58,13 +62,20 @@ std::string data_text(const MpSettings& settings, const MpIdentity& identity,
   write_property(to, "Locale ID", std::to_string(settings.lcid));
   write_property(to, "InternetFlag", std::to_string(settings.internet_flag));
   for (const auto& [name, value] : settings.reg_extra_properties) write_property(to, name, value);
-  to.markup("</DiscoveryProperties></Data>");
+  to.markup("</DiscoveryProperties>");
+  if (!hint.empty()) {  // where in <Data> it stands is not public (I)
+    to.markup("<RegistrationHint>");
+    to.markup(hint);
+    to.markup("</RegistrationHint>");
+  }
+  to.markup("</Data>");
   return to.take();
 }
 
 Result<OutgoingMessage> request(const MpSettings& settings, const MpIdentity& identity,
-                                const ReportFacts& facts, std::string_view request_type) {
-  const std::string data = data_text(settings, identity, facts, request_type);
+                                const ReportFacts& facts, std::string_view request_type,
+                                std::string_view hint) {
+  const std::string data = data_text(settings, identity, facts, request_type, hint);
   const auto signature = identity.key.sign(data, settings.hash);
   if (!signature) return tl::unexpected(signature.error());
 
@@ -98,13 +109,20 @@ std::optional<int> number_in(const pugi::xml_attribute& attribute) {
 }  // namespace
 
 Result<OutgoingMessage> registration_message(const MpSettings& settings, const MpIdentity& identity,
-                                             const ReportFacts& facts) {
-  return request(settings, identity, facts, "Registration");
+                                             const ReportFacts& facts, std::string_view hint) {
+  return request(settings, identity, facts, "Registration", hint);
+}
+
+Result<std::string> registration_hint(const MpSettings& settings, const MpIdentity& registered) {
+  const bool wanted = settings.registration_hint == HintUse::always ||
+                      (settings.registration_hint == HintUse::ca && settings.key_type == key_type_ca);
+  if (!wanted || registered.sms_id.raw().empty()) return std::string();
+  return registered.key.sign_client_id(registered.sms_id, settings.hash);
 }
 
 Result<OutgoingMessage> confirmation_message(const MpSettings& settings, const MpIdentity& identity,
                                              const ReportFacts& facts) {
-  return request(settings, identity, facts, "Confirmation");
+  return request(settings, identity, facts, "Confirmation", {});
 }
 
 Result<RegistrationReply> parse_registration_reply(const MpSettings& settings,

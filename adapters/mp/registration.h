@@ -23,8 +23,12 @@ struct RegistrationReply {
 
 /// Asks the site for a record. `identity.sms_id` is a proposal, or empty to have one issued.
 /// Not signed as a message; the signature lies inside, over the exact bytes of <Data> (D, S 3.3).
+/// `hint`: registration_hint() of the key that was registered before, or empty (4.6).
 Result<OutgoingMessage> registration_message(const MpSettings& settings, const MpIdentity& identity,
-                                             const ReportFacts& facts);
+                                             const ReportFacts& facts, std::string_view hint = {});
+
+/// What lets the site give the SMSID of `registered` to another certificate; empty where the settings send none.
+Result<std::string> registration_hint(const MpSettings& settings, const MpIdentity& registered);
 
 /// Asks whether a pending registration is done.
 Result<OutgoingMessage> confirmation_message(const MpSettings& settings, const MpIdentity& identity,

@@ -80,6 +80,13 @@ std::vector<ConfigProblem> MpSettings::problems(const std::string& prefix) const
     complain("message_bytes_max", " must lie between 64KiB and 256MiB.");
   if (reply_bytes_max < 64u << 10 || reply_bytes_max > 256u << 20)
     complain("reply_bytes_max", " must lie between 64KiB and 256MiB.");
+  if (policy_body_bytes_max < 16u << 10 || policy_body_bytes_max > 64u << 20)
+    complain("policy_body_bytes_max", " must lie between 16KiB and 64MiB.");
+  if (policy_request_type != "Always" && policy_request_type != "Full" && policy_request_type != "OnUpdate")
+    complain("policy_request_type",
+             " is \"" + policy_request_type + "\"; it can be \"Always\", \"Full\" or \"OnUpdate\".");
+  if (!policy_validation.empty() && policy_validation != "CRC")
+    complain("policy_validation", " is \"" + policy_validation + "\"; it can be \"CRC\", or empty for none.");
   if (exchange_timeout < std::chrono::milliseconds(100) ||
       exchange_timeout > std::chrono::minutes(10))
     complain("exchange_timeout", " must lie between 100ms and 10min.");

@@ -41,6 +41,16 @@ enum class MeteringHistory {
 /// Hash inside every signature (3.2, Q13). SHA-1 only for sites that still force it.
 enum class SignatureHash { sha256, sha1 };
 
+/// Whose key signs for a client (mp-protocol 4.7, Q8).
+enum class IdentityMode {
+  per_client_key,  ///< Each client its own. Fully evidenced.
+  shared_key,      ///< Every client registers the same certificate as an ordinary client (I).
+  isv_proxy,       ///< The proxy's, which an administrator has imported (D); how a message names it is I.
+};
+
+/// When a registration carries the signature of a key registered before (4.6).
+enum class HintUse { ca, always, never };
+
 /// How the self-signed certificate of a client is made (mp-protocol 4.3).
 struct CertificateSettings {
   std::string common_name = "ConfigMgr Client";  ///< Free (M).
@@ -75,6 +85,7 @@ struct MpSettings {
   bool send_public_key = true;                 ///< Optional, S 3.2
   bool send_client_id_signature = true;        ///< Optional, S 3.2
   std::string client_capabilities = "NonSSL";  ///< For HTTP; not checked (M 3.2).
+  IdentityMode identity_mode = IdentityMode::per_client_key;  ///< 4.7, Q8
   std::string proxy_property;  ///< isv_proxy only: clientauth property naming the proxy; empty
                                ///< sends none (I, Q8).
   CertificateSettings certificate;
@@ -86,6 +97,7 @@ struct MpSettings {
   std::string agent_identity = "Greengate";  ///< Free (D, M 4.2).
   int agent_type = 0;                        ///< 0 client · 8 client of an ISV proxy (D 4.2).
   int key_type = 1;       ///< 1 self-signed · 2 issued by a CA (S; meaning D 4.2).
+  HintUse registration_hint = HintUse::ca;  ///< D for certificates of a CA; beyond that I (4.6).
   int internet_flag = 0;  ///< 0 intranet · 1 may · 2 always Internet (D 4.2).
   std::map<std::string, std::string> reg_extra_properties;  ///< Names not public: Q6.
 
@@ -105,6 +117,11 @@ struct MpSettings {
   int idmif_action = 11;  ///< End of the action id: 11 in one document, 12 in another (D, in conflict, 5.1).
   int state_priority = 5;  ///< Machine/Priority of a state report, 0..5; -1 leaves it out (M 5.1).
   std::string policy_request_type = "Always";  ///< M 5.2; D has Full and OnUpdate.
+  std::string policy_validation;  ///< RequestAssignments/@ValidationRequested; "CRC" is S 5.2, empty sends none.
+  // What location requests say of where a client is
+  std::string forest, domain;  ///< Empty: the domain part of the client's own name, upper case.
+  std::string update_source_id;  ///< WSUSLocationRequest/Content: the site's own, from its administrator (D 5.4).
+  std::uint32_t update_source_version = 0;
   std::size_t message_bytes_warn = 5u << 20;   ///< Uncompressed; 6.1 (I)
   std::size_t message_bytes_max = 32u << 20;   ///< Uncompressed; a longer one is refused (I 6.1).
 
@@ -112,6 +129,7 @@ struct MpSettings {
   std::size_t reply_bytes_max = 32u << 20;  ///< After inflating.
   std::size_t reply_depth_max = 64;         ///< Nesting of XML elements.
   std::size_t policy_assignments_max = 10'000;
+  std::size_t policy_body_bytes_max = 4u << 20;  ///< One policy's body, as sent and after inflating.
   std::chrono::milliseconds exchange_timeout{
       60'000};  ///< From connecting to the last byte of the reply.
   std::chrono::milliseconds retry_after_max{

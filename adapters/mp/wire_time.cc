@@ -122,4 +122,31 @@ std::chrono::milliseconds retry_after(std::string_view value, WallTime now,
   return std::min(cap, std::chrono::duration_cast<milliseconds>(*date - now));
 }
 
+std::optional<WallTime> read_datetime(std::string_view text) {
+  using namespace std::chrono;
+  int year_number = 0, offset = 0;
+  unsigned month_number = 0, day_number = 0, hour = 0, minute = 0, second = 0;
+  const auto numbers = [&](std::size_t y, std::size_t m, std::size_t d, std::size_t clock, std::size_t step) {
+    return read_number(text.substr(y, 4), year_number) && read_number(text.substr(m, 2), month_number) &&
+           read_number(text.substr(d, 2), day_number) && read_number(text.substr(clock, 2), hour) &&
+           read_number(text.substr(clock + step, 2), minute) && read_number(text.substr(clock + 2 * step, 2), second);
+  };
+  bool read = false;
+  if (text.size() == 25 && text[14] == '.' && (text[21] == '+' || text[21] == '-')) {
+    read = numbers(0, 4, 6, 8, 2) && read_number(text.substr(22, 3), offset);
+    if (text[21] == '-') offset = -offset;
+  } else if (text.size() >= 19 && text[4] == '-' && text[7] == '-' && (text[10] == 'T' || text[10] == ' ') && text[13] == ':' &&
+             text[16] == ':' && (text.size() == 19 || text.substr(19) == "Z")) {
+    read = numbers(0, 5, 8, 11, 3);
+  } else if (text.size() == 19 && text[2] == '/' && text[5] == '/' && text[10] == ' ' && text[13] == ':' && text[16] == ':') {
+    read = numbers(6, 0, 3, 11, 3);
+  }
+  const year_month_day date{year(year_number), month(month_number), day(day_number)};
+  // Within what the clock's nanoseconds hold.
+  if (!read || !date.ok() || year_number < 1970 || year_number > 2200 || hour > 23 || minute > 59 || second > 60 || offset > 900 ||
+      offset < -900)
+    return std::nullopt;
+  return sys_days(date) + hours(hour) + minutes(minute) + seconds(second) - minutes(offset);
+}
+
 }  // namespace greengate::adapters

@@ -28,4 +28,8 @@ std::string iso_datetime(WallTime time);
 std::chrono::milliseconds retry_after(std::string_view value, WallTime now,
                                       std::chrono::milliseconds cap);
 
+/// A time in a site's policy: "20260115102030.000000+060" (CIM, minutes east of UTC), "2026-01-15T10:20:30Z" or
+/// "01/15/2026 10:20:30", the last two taken as UTC. nullopt for anything else.
+std::optional<WallTime> read_datetime(std::string_view text);
+
 }  // namespace greengate::adapters

@@ -25,8 +25,12 @@ constexpr std::size_t widest_escape_bytes = 12;  ///< "&quot;" in UTF-16, for on
 }  // namespace
 
 void XmlWriter::grow(std::size_t more) {
-  // By half, not doubled: while it moves, an inventory lies in memory twice, and what is spare stays there until it is sent.
-  bytes_.resize(std::max(bytes_.size() + bytes_.size() / 2, size_ + more));
+  // By half, not doubled as std::string would: while it moves an inventory lies in memory twice, and what is spare stays until it is sent.
+  std::string larger;
+  larger.reserve(std::max(bytes_.size() + bytes_.size() / 2, size_ + more));
+  larger.append(bytes_, 0, size_);
+  larger.resize(larger.capacity());
+  bytes_.swap(larger);
 }
 
 std::string XmlWriter::take() {

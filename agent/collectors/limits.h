@@ -10,6 +10,9 @@ namespace greengate::agent {
 namespace limits {
 
 constexpr std::size_t text_bytes = 255;  ///< One property; the site's columns are VARCHAR(255).
+constexpr std::size_t file_name_bytes = 255;  ///< As written out; no gateway takes a longer one.
+constexpr std::size_t file_path_bytes =
+    1'024;  ///< As the kernel has it; written out, at most four times as long.
 constexpr std::size_t list_items = 64;   ///< One multi-valued property.
 constexpr std::size_t value_file_bytes =
     4'096;                                 ///< A file that holds one value, as most of /sys does.

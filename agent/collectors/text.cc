@@ -79,10 +79,12 @@ std::string clean_text(std::string_view raw, std::size_t bytes_max) {
   return clean;
 }
 
-std::string escaped_name(std::string_view raw) {
+std::string escaped_name(std::string_view raw, std::size_t bytes_max) {
+  const std::string_view whole = raw;
+  constexpr std::size_t mark_bytes = 17;  // "~" and sixteen digits
   std::string name;
-  name.reserve(raw.size());
-  while (!raw.empty()) {
+  std::size_t cut = 0;  // where the mark would go
+  while (!raw.empty() && name.size() <= bytes_max) {
     std::uint32_t code = 0;
     const std::size_t length = decode(raw, code);
     const std::string_view piece = raw.substr(0, std::max<std::size_t>(length, 1));
@@ -96,8 +98,14 @@ std::string escaped_name(std::string_view raw) {
       }
     }
     raw.remove_prefix(piece.size());
+    if (bytes_max > mark_bytes && name.size() <= bytes_max - mark_bytes) cut = name.size();
   }
-  return name;
+  if (name.size() <= bytes_max) return name;
+  std::uint64_t number = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : whole) number = (number ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  char mark[mark_bytes + 1];
+  std::snprintf(mark, sizeof mark, "~%016llx", static_cast<unsigned long long>(number));
+  return name.substr(0, cut) + mark;
 }
 
 std::string_view trimmed(std::string_view text) {

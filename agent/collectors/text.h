@@ -13,8 +13,9 @@ namespace greengate::agent {
 std::string clean_text(std::string_view raw, std::size_t bytes_max);
 
 /// `raw` kept apart from every other name: valid UTF-8 as it is, every other byte and every control
-/// character as `\xHH`. Nothing is trimmed or cut.
-std::string escaped_name(std::string_view raw);
+/// character as `\xHH`. Nothing is trimmed. What would be longer than `bytes_max` (at least 64) ends
+/// in `~` and a number made of all of `raw`.
+std::string escaped_name(std::string_view raw, std::size_t bytes_max = SIZE_MAX);
 
 std::string_view trimmed(std::string_view text);
 /// The next word, cut off the front of `rest`. Empty when there is none.

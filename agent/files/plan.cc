@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::size_t folders_max = 20'000;
 constexpr std::size_t depth_max = 32;
-constexpr std::size_t path_bytes_max = 4'096;
+constexpr std::size_t placed_bytes_max = 4'096;
 constexpr std::size_t read_bytes = 64 << 10;
 constexpr std::uint64_t complaints_max = 10;  // lines about single files in one run
 
@@ -103,7 +103,7 @@ class Planner {
 
   void walk(const Descriptor& folder, const std::string& rest, const std::string& below,
             std::size_t depth) {
-    if (++folders_ > folders_max || depth > depth_max || below.size() > path_bytes_max - 256) {
+    if (++folders_ > folders_max || depth > depth_max || CollectedPlace{folder_, below}.whole().size() > limits::file_path_bytes) {
       ++plan_.left;
       return;
     }
@@ -270,8 +270,8 @@ std::optional<FilePlan> FilePlan::decode(std::string_view bytes) {
   const std::size_t files = in.count(FileLedger::files_max);
   for (std::size_t i = 0; i < files && in.good(); ++i) {
     PlannedFile& file = plan.files.emplace_back();
-    file.place.folder = in.text(path_bytes_max);
-    file.place.below = in.text(path_bytes_max);
+    file.place.folder = in.text(placed_bytes_max);
+    file.place.below = in.text(placed_bytes_max);
     file.standing = {in.number(), in.number(), in.signed_number(), in.signed_number()};
     file.sha256 = in.text(Sha256::size);
     file.changed = in.number() != 0;

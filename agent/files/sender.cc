@@ -1,5 +1,6 @@
 #include "agent/files/sender.h"
 
+#include "agent/collectors/limits.h"
 #include "agent/collectors/text.h"
 #include "agent/trees/encoding.h"
 #include "core/random.h"
@@ -20,6 +21,7 @@ constexpr std::uint64_t note_version = 1;
 constexpr std::size_t path_bytes_max = 4'096;
 constexpr std::size_t waiting_max = 64;
 constexpr std::uint64_t chunk_bytes_max = 16 << 20;
+constexpr std::uint64_t chunks_max = 128;
 // What a gateway could never complete shall not lie there for ever.
 constexpr std::uint32_t chunk_ttl_s = 30 * 24 * 3'600;
 // Should the word that the outbox changed ever fail to come.
@@ -146,10 +148,23 @@ void FileSender::begin(const PlannedFile& file) {
   transfer.place = file.place;
   transfer.standing = file.standing;
   transfer.sha256 = file.sha256;
-  transfer.chunk_bytes = config_.chunk_bytes;
-  transfer.count = chunks_of(file.standing.size, config_.chunk_bytes);
+  // A gateway holds all chunks of a file in its hands at once: not too many.
+  transfer.chunk_bytes = std::max<std::uint64_t>(
+      config_.chunk_bytes, (file.standing.size + chunks_max - 1) / chunks_max);
+  transfer.count = chunks_of(file.standing.size, transfer.chunk_bytes);
   transfer.incarnation = outbox_.incarnation();
   current_ = std::move(transfer);
+}
+
+// What still waits of a transfer that can never be whole need not travel.
+void FileSender::withdraw() {
+  if (current_->incarnation != outbox_.incarnation()) return;  // the numbers are others' by now
+  for (const std::uint64_t sequence : current_->waiting) {
+    if (outbox_.fate(sequence) != Fate::waiting) continue;
+    auto gone = outbox_.settled(sequence, sequence, "dropped", "files.broken",
+                                "Its file transfer was given up.", to_millis(clock_.wall()));
+    if (!gone) return;  // then it travels, and the gateway finds that it is incomplete
+  }
 }
 
 void FileSender::restart() {
@@ -157,6 +172,7 @@ void FileSender::restart() {
   log_.warn("file transfer broken", kv("path", escaped_name(current_->place.whole())),
             kv("why", "chunks were lost before the gateway had them"));
   if (restarts > config_.restarts_max) return drop("it was lost too often", true);
+  withdraw();
   begin({current_->place, current_->standing, current_->sha256, true});
   current_->restarts = restarts;
   forget_note();
@@ -166,6 +182,7 @@ void FileSender::drop(const char* why, bool again) {
   log_.warn("file transfer given up", kv("path", escaped_name(current_->place.whole())),
             kv("why", why));
   again_ = again_ || again;
+  withdraw();
   current_.reset();
   forget_note();
 }
@@ -329,7 +346,7 @@ Result<std::optional<std::uint64_t>> FileSender::put_chunk() {
     chunk.set_transfer(next.id);
     chunk.set_index(static_cast<std::uint32_t>(next.next));
     chunk.set_count(static_cast<std::uint32_t>(next.count));
-    chunk.set_name(escaped_name(name));
+    chunk.set_name(escaped_name(name, limits::file_name_bytes));
     chunk.set_path(escaped_name(folder));
     chunk.set_size(next.standing.size);
     chunk.set_modified_ms(next.standing.modified_ns / 1'000'000);

@@ -30,7 +30,8 @@ struct FileSenderConfig {
 ///           each chunk: a killed agent goes on with the next chunk as soon as a plan says that the
 ///           file is still the same. The last chunk goes out only when everything read has the
 ///           planned hash. A chunk lost in the outbox begins the transfer anew, under a new number.
-/// Limits    window_reports and window_bytes in the outbox; one chunk in memory; restarts_max.
+/// Limits    window_reports and window_bytes in the outbox; one chunk in memory; 128 chunks a file,
+///           of which a large one has larger ones; restarts_max.
 /// Threads   One.
 /// Errors    outbox.disk (retry) from work(); nothing has happened then.
 class FileSender {
@@ -80,6 +81,7 @@ class FileSender {
   void begin(const PlannedFile& file);
   enum class Chunks { kept, waiting, lost, rejected };
   Chunks look_at_chunks();
+  void withdraw();
   void restart();
   void drop(const char* why, bool again);
   Result<void> complete();

@@ -23,7 +23,6 @@
 namespace greengate::agent {
 namespace {
 
-constexpr std::size_t path_bytes_max = 1'024;  // raw; a longer one no site keeps
 constexpr std::size_t folders_max = 200'000;
 // A folder changed so shortly before the scan may change again without its time showing it.
 constexpr std::int64_t settled_after_ns = 2'000'000'000;
@@ -261,7 +260,7 @@ class Scan {
       return judge(errno, below);
     if (!S_ISDIR(about.st_mode)) return {};
     if (about.st_dev != parent.st_dev && !settings_.cross_file_systems) return {};
-    if (depth + 1 > settings_.depth_max || below.size() + 1 > path_bytes_max) {
+    if (depth + 1 > settings_.depth_max || below.size() + 1 > limits::file_path_bytes) {
       ++cost_.too_deep;
       return {};
     }
@@ -349,7 +348,7 @@ void report(const SoftwareCache& cache, const Clock& clock, v1::SoftwareInventor
     // Two names that look alike once written out would be one file to the site.
     std::set<std::string> shown;
     for (const SeenFile& file : folder.files) {
-      std::string name = escaped_name(file.name);
+      std::string name = escaped_name(file.name, limits::file_name_bytes);
       if (!shown.insert(name).second) continue;
       v1::SoftwareFile& row = *inventory.add_files();
       row.set_name(std::move(name));

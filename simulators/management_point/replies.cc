@@ -160,8 +160,8 @@ std::string SiteAnswers::assignment(const Action& action) {
   return "<PolicyAssignment PolicyAssignmentID=\"" + action.policy_id +
          R"("><Condition><Expression ExpressionType="until-true" ExpressionLanguage="WQL"></Expression></Condition><Policy PolicyID=")" +
          action.policy_id + "\" PolicyVersion=\"" + action.version +
-         R"(" PolicyType="Machine" PolicyCategory="InventoryActions" PolicyFlags="0"><PolicyLocation PolicyHash="" PolicyHashEx="SHA256:)" +
-         hash + "\"><![CDATA[http://<mp>/SMS_MP/.sms_pol?" + query +
+         R"(" PolicyType="Machine" PolicyCategory="InventoryActions" PolicyFlags=")" +
+         std::to_string(action.flags) + R"("><PolicyLocation PolicyHash="" PolicyHashEx="SHA256:)" + hash + "\"><![CDATA[http://<mp>/SMS_MP/.sms_pol?" + query +
          "]]></PolicyLocation></Policy></PolicyAssignment>";
 }
 
@@ -181,6 +181,10 @@ std::string SiteAnswers::assignments(
       ".000</ServerCookie>";
   xml += assignment({"{0D0E0F00-0000-4000-8000-0000000000AA}", "1.00",
                      "{00000000-0000-0000-0000-000000000001}", "Hardware", "Full"});
+  if (settings_.forbidden_policies)
+    for (const int flags : {1, 2, 4, 68})
+      xml += assignment({"{0D0E0F00-0000-4000-8000-0000000000F" + std::to_string(flags % 10) + "}", "1.00",
+                         "{00000000-0000-0000-0000-000000000001}", "Hardware", "Resync", flags});
   for (const auto& [kind, number] : resync) {
     const bool hardware = kind == "hardware";
     xml += assignment({hardware ? "{0D0E0F00-0000-4000-8000-0000000000B1}"

@@ -60,6 +60,7 @@ class SiteAnswers {
  private:
   struct Action {
     std::string policy_id, version, action_id, description, report_type;
+    int flags = 0;
   };
   std::string assignment(const Action& action);
 

@@ -38,6 +38,7 @@ struct MpSettings {
   std::int64_t policy_date_ms =
       0;  ///< LastUpdateTime of the inventory policy; 0: the start of the simulator.
   std::filesystem::path policy_template_file;
+  bool forbidden_policies = false;  ///< Assigns bodies that no gateway may download: flags 1, 2 and 4 (mp-protocol 5.2).
 
   std::size_t content_length_max = 32 * 1024 * 1024;
   std::size_t inflated_bytes_max = 64 * 1024 * 1024;  ///< mp-protocol 6.1.

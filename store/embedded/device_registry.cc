@@ -172,6 +172,23 @@ std::vector<Device> EmbeddedDeviceRegistry::list() const {
   return devices;
 }
 
+void EmbeddedDeviceRegistry::for_each(const std::function<void(const Device&)>& look) const {
+  std::vector<std::string> ids;
+  {
+    const std::shared_lock lock(mutex_);
+    ids.reserve(devices_.size());
+    for (const auto& [id, device] : devices_) ids.push_back(id);
+  }
+  // In parts, so that the writer's thread never waits for a fleet to be looked at.
+  constexpr std::size_t part = 256;
+  for (std::size_t i = 0; i < ids.size();) {
+    const std::shared_lock lock(mutex_);
+    for (const std::size_t end = std::min(ids.size(), i + part); i < end; ++i) {
+      if (const auto found = devices_.find(ids[i]); found != devices_.end()) look(found->second);
+    }
+  }
+}
+
 std::size_t EmbeddedDeviceRegistry::size() const {
   const std::shared_lock lock(mutex_);
   return devices_.size();

@@ -42,6 +42,7 @@ class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
   std::optional<Device> find(const AgentId& id) const override;
   std::optional<Device> find_by_key(const AgentKey& key) const override;
   std::vector<Device> list() const override;
+  void for_each(const std::function<void(const Device&)>& look) const override;
   std::size_t size() const override;
   void enrol(EnrolRequest request, std::function<void(Result<Device>)> done) override;
   Result<Device> set_state(const AgentId& id, DeviceState state) override;

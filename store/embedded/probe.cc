@@ -57,6 +57,8 @@ StoreProbe::StoreProbe(Metrics& metrics)
                                      "Batches whose worker was silent too long.")),
       postponed(metrics.counter("greengate_queue_postponed_reports_total",
                                 "Reports put back to be tried again later.")),
+      replayed(metrics.counter("greengate_queue_replayed_reports_total",
+                               "Dead letters put back in their lanes.")),
       waiting(
           metrics.gauge("greengate_queue_waiting_reports", "Reports kept and not yet settled.")),
       waiting_bytes(metrics.gauge("greengate_queue_waiting_bytes",

@@ -23,7 +23,7 @@ struct StoreProbe {
 
   Counter kept_stored, kept_duplicate, kept_out_of_order, kept_full;
   Counter settled_delivered, settled_superseded, settled_expired, settled_buried;
-  Counter leases, leases_expired, postponed;
+  Counter leases, leases_expired, postponed, replayed;
   Gauge waiting, waiting_bytes, leased, held_devices, buried_now, oldest_age_seconds;
   Counter damaged_records, damaged_files, damaged_baselines;
 

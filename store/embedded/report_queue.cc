@@ -1,5 +1,5 @@
-// Leasing: hands a device's oldest due reports to one worker, takes back what it hands back or does
-// not settle in time, and leaves out devices that are held.
+// Leasing: hands the oldest due reports of one device and lane to one worker, takes back what it
+// hands back or does not settle in time, and leaves out devices that are held.
 
 #include "store/embedded/report_queue.h"
 
@@ -35,6 +35,12 @@ void EmbeddedReportQueue::refuse_new() {
   wake_waiters();
 }
 
+void EmbeddedReportQueue::count_waiter(LaneSet lanes, int by) {
+  for (std::uint32_t lane = 1; lane <= kLanes; ++lane) {
+    if (lanes.has(static_cast<Lane>(lane))) waiters_[lane - 1] += static_cast<std::uint32_t>(by);
+  }
+}
+
 void EmbeddedReportQueue::wake_waiters() {
   {
     std::lock_guard lock(mutex_);
@@ -43,7 +49,7 @@ void EmbeddedReportQueue::wake_waiters() {
   due_changed_.notify_all();
 }
 
-Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet,
+Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet lanes,
                                                         std::uint32_t reports_max,
                                                         std::uint64_t bytes_max,
                                                         std::chrono::milliseconds patience) {
@@ -55,33 +61,37 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet,
     if (stopping_) return tl::unexpected(queue_stopping());
     const SteadyTime now = clock_.steady();
     return_expired(now);
-    if (due_.empty() || due_.begin()->due > now) {
+    const Due* due = next_due(lanes, now);
+    if (!due) {
       const auto real_now = std::chrono::steady_clock::now();
       if (wakes_ != wakes || real_now >= give_up) return std::optional<Batch>();
       auto until = give_up;
-      if (const auto event = next_event()) until = std::min(until, real_now + (*event - now));
-      ++waiters_;
+      if (const auto event = next_event(lanes)) until = std::min(until, real_now + (*event - now));
+      count_waiter(lanes, 1);
       due_changed_.wait_until(lock, until);
-      --waiters_;
+      count_waiter(lanes, -1);
       continue;
     }
 
-    Agent& agent = *due_.begin()->agent;
+    Agent& agent = *due->agent;
+    const std::uint32_t lane = due->lane;
+    LaneQueue& queue = *place_of(agent, lane);
     const WallTime wall = clock_.wall();
     std::vector<Waiting> expired;
-    std::vector<Waiting> entries = take(agent, std::max(reports_max, 1u), bytes_max, wall, expired);
+    std::vector<Waiting> entries = take(queue, std::max(reports_max, 1u), bytes_max, wall, expired);
     const std::uint64_t id = next_lease_++;
     if (!entries.empty()) {
       Lease& lease = leases_[id];
       lease.id = LeaseId(id);
       lease.agent = &agent;
+      lease.lane = lane;
       lease.until = now + settings_.lease_time;
       for (const Waiting& entry : entries) lease.reports.push_back({entry, 0, 0, 0, 0, 0, false});
       lease_ends_.insert({lease.until, id});
-      agent.leased = true;
+      queue.leased = true;
       totals_.leased += entries.size();
     }
-    refresh_due(agent, now);
+    refresh_due(agent, lane, now);  // after this `queue` may be gone
     lock.unlock();
 
     if (!expired.empty()) remove(agent, std::move(expired), false);
@@ -91,6 +101,7 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet,
     if (!entries.empty()) {
       batch.lease = LeaseId(id);
       batch.agent = agent.id;
+      batch.lane = static_cast<Lane>(lane);
       batch.until = wall + settings_.lease_time;
       std::vector<Held> held;
       read = read_bodies(entries, agent.id, batch.reports, held, damaged);
@@ -113,7 +124,6 @@ Result<std::optional<Batch>> EmbeddedReportQueue::lease(LaneSet,
     }
     if (!damaged.empty()) remove(agent, std::move(damaged), true);
     if (!batch.reports.empty()) {
-      batch.lane = batch.reports.front().lane;
       probe_.leases.add();
       return std::optional<Batch>(std::move(batch));
     }
@@ -174,14 +184,6 @@ Result<void> EmbeddedReportQueue::read_bodies(const std::vector<Waiting>& entrie
   return outcome;
 }
 
-std::optional<SteadyTime> EmbeddedReportQueue::next_event() const {
-  std::optional<SteadyTime> next;
-  if (!due_.empty()) next = due_.begin()->due;
-  if (!lease_ends_.empty() && (!next || lease_ends_.begin()->first < *next))
-    next = lease_ends_.begin()->first;
-  return next;
-}
-
 EmbeddedReportQueue::Lease* EmbeddedReportQueue::live_lease(LeaseId id, SteadyTime now) {
   return_expired(now);
   const auto found = leases_.find(id.raw());
@@ -224,11 +226,11 @@ void EmbeddedReportQueue::end_lease_if_empty(std::uint64_t id, SteadyTime now) {
   const auto found = leases_.find(id);
   if (found == leases_.end() || !found->second.reports.empty() || found->second.changes > 0) return;
   Agent& agent = *found->second.agent;
+  const std::uint32_t lane = found->second.lane;
   lease_ends_.erase({found->second.until, id});
   leases_.erase(found);
-  agent.leased = false;
-  refresh_due(agent, now);
-  if (agent.count() == 0) agent.drop_queue();  // refresh_due() saw no change of its own
+  place_of(agent, lane)->leased = false;
+  refresh_due(agent, lane, now);
 }
 
 void EmbeddedReportQueue::hand_back(LeaseId id) {
@@ -249,7 +251,7 @@ void EmbeddedReportQueue::hold(const AgentId& id) {
   if (agent.held) return;
   agent.held = true;
   ++totals_.held_devices;
-  refresh_due(agent, clock_.steady());
+  for (std::uint32_t lane = 1; lane <= kLanes; ++lane) refresh_due(agent, lane, clock_.steady());
 }
 
 void EmbeddedReportQueue::unhold(const AgentId& id) {
@@ -259,7 +261,7 @@ void EmbeddedReportQueue::unhold(const AgentId& id) {
     if (!agent || !agent->held) return;
     agent->held = false;
     --totals_.held_devices;
-    refresh_due(*agent, clock_.steady());
+    for (std::uint32_t lane = 1; lane <= kLanes; ++lane) refresh_due(*agent, lane, clock_.steady());
   }
   due_changed_.notify_all();
 }

@@ -1,5 +1,5 @@
-// Housekeeping: takes out what nobody will deliver (expired reports, damaged records) and the
-// oldest dead letters when there are too many.
+// Housekeeping: takes out what nobody will deliver (expired reports, damaged records), tells whose
+// time was over, and sees to the bounds and gauges.
 
 #include "store/embedded/report_queue.h"
 
@@ -15,18 +15,18 @@ const Log log("store");
 
 constexpr std::size_t kSweepAgents = 2'000;  // a second's share of the search for expired reports …
 constexpr std::size_t kSweepReports = 200'000;  // … so that the writer never stands still for it
-constexpr std::int64_t kTrimBuriedRows = 1'000;
 
 }  // namespace
 
-/// Takes out reports that nobody will deliver: expired ones, and those whose bytes are no longer
-/// theirs.
+/// Takes out reports of one lane that nobody will deliver: expired ones, and those whose bytes are
+/// no longer theirs.
 class EmbeddedReportQueue::RemoveChange final : public Change {
  public:
   RemoveChange(EmbeddedReportQueue& queue, Agent& agent, std::vector<Waiting> entries, bool damaged)
       : queue_(queue), agent_(agent), entries_(std::move(entries)), damaged_(damaged) {}
 
   Result<void> apply(Database& database) override {
+    names_.clear();
     for (const Waiting& entry : entries_) {
       auto ending = queue_.read_ending(database, entry);
       if (!ending) return pass(ending);
@@ -43,6 +43,8 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
                                     "The record's bytes no longer match its checksum.", {}, true)
               : queue_.write_ending(database, agent_, **ending, Outcome::expired, {}, {}, {});
       if (!written) return written;
+      if ((*ending)->incarnation != 0)
+        names_.push_back({agent_.id, (*ending)->incarnation, (*ending)->sequence});
     }
     return {};
   }
@@ -51,11 +53,12 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
     std::uint64_t bytes = 0;
     for (const Waiting& entry : entries_) bytes += entry.bytes;
     const auto count = entries_.size();
+    decltype(queue_.expired_listener_) listener;
     {
       std::lock_guard lock(queue_.mutex_);
       if (failure && !damaged_) {
         queue_.put_back(agent_, entries_);
-        queue_.refresh_due(agent_, queue_.clock_.steady());
+        queue_.refresh_due(agent_, entries_.front().lane, queue_.clock_.steady());
         return;
       }
       if (damaged_) {
@@ -66,8 +69,10 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
         queue_.totals_.damaged += count;
       } else {
         queue_.count_settled(Outcome::expired, count, bytes);
+        listener = queue_.expired_listener_;
       }
     }
+    if (listener && !names_.empty()) (*listener)(names_);
     if (!damaged_) return;
     queue_.probe_.damaged_records.add(static_cast<double>(count));
     log.error("damaged records set aside", kv("agent", agent_.id.raw()), kv("reports", count),
@@ -80,69 +85,18 @@ class EmbeddedReportQueue::RemoveChange final : public Change {
   Agent& agent_;
   const std::vector<Waiting> entries_;
   const bool damaged_;
+  std::vector<ReportName> names_;  ///< Of what went, our own left out.
 };
 
-/// Keeps dead letters within their bound: the oldest go.
-class EmbeddedReportQueue::TrimBuriedChange final : public Change {
- public:
-  TrimBuriedChange(EmbeddedReportQueue& queue, std::uint64_t bytes_over)
-      : queue_(queue), bytes_over_(bytes_over) {}
-
-  Result<void> apply(Database& database) override {
-    bytes_ = 0;
-    std::vector<std::uint64_t> ids;
-    {
-      Statement& oldest = queue_.oldest_buried_;
-      const ResetAtEnd reset(oldest);
-      oldest.bind(1, kTrimBuriedRows);
-      Step step = Step::done;
-      while (bytes_ < bytes_over_ && (step = oldest.step()) == Step::row) {
-        ids.push_back(oldest.number_unsigned(0));
-        bytes_ += oldest.number_unsigned(1) + kRowBytes;
-      }
-      if (step == Step::failed)
-        return tl::unexpected(database.error("reading the oldest dead letters"));
-    }
-    for (const std::uint64_t id : ids) {
-      queue_.delete_buried_.bind_unsigned(1, id);
-      queue_.delete_buried_body_.bind_unsigned(1, id);
-      if (!queue_.delete_buried_.run() || !queue_.delete_buried_body_.run()) {
-        return tl::unexpected(database.error("deleting a dead letter"));
-      }
-    }
-    count_ = ids.size();
-    return {};
-  }
-  void finish(const Error* failure) override {
-    queue_.trimming_buried_ = false;
-    if (failure) return;
-    {
-      std::lock_guard lock(queue_.mutex_);
-      queue_.totals_.buried_now -= count_;
-      queue_.totals_.buried_bytes -= bytes_;
-    }
-    log.warn("oldest dead letters dropped", kv("reports", count_), kv("bytes", bytes_));
-  }
-
- private:
-  EmbeddedReportQueue& queue_;
-  const std::uint64_t bytes_over_;
-  std::uint64_t bytes_ = 0;
-  std::size_t count_ = 0;
-};
+void EmbeddedReportQueue::on_expired(std::function<void(const std::vector<ReportName>&)> listener) {
+  auto kept = std::make_shared<const std::function<void(const std::vector<ReportName>&)>>(std::move(listener));
+  std::lock_guard lock(mutex_);
+  expired_listener_ = *kept ? std::move(kept) : nullptr;
+}
 
 void EmbeddedReportQueue::housekeeping() {
   sweep_expired();
-  std::uint64_t over = 0;
-  {
-    std::lock_guard lock(mutex_);
-    if (totals_.buried_bytes > settings_.buried_bytes_max)
-      over = totals_.buried_bytes - settings_.buried_bytes_max;
-  }
-  if (over > 0 && !trimming_buried_) {
-    trimming_buried_ = true;  // a second one would drop as much again
-    writer_->submit(std::make_unique<TrimBuriedChange>(*this, over));
-  }
+  trim_buried();
   if (housekeepings_++ % 5 == 0) show_gauges();
 }
 
@@ -155,20 +109,25 @@ void EmbeddedReportQueue::sweep_expired() {
     for (std::size_t i = 0; i < std::min(kSweepAgents, agents_.size()) && looked_at < kSweepReports;
          ++i) {
       Agent& agent = agents_[sweep_at_++ % agents_.size()];
-      looked_at += agent.count();
-      std::vector<Waiting> expired;
-      const auto begin = agent.waiting.begin() + static_cast<std::ptrdiff_t>(agent.head);
-      // Pinned reports may be on their way to the site as one message; only a lease judges a group
-      // as a whole.
-      const auto end = std::remove_if(begin, agent.waiting.end(), [&](const Waiting& entry) {
-        const bool gone = entry.pinned == 0 && is_expired(entry, now);
-        if (gone) expired.push_back(entry);
-        return gone;
-      });
-      if (expired.empty()) continue;
-      agent.waiting.erase(end, agent.waiting.end());
-      refresh_due(agent, clock_.steady());
-      found.emplace_back(&agent, std::move(expired));
+      for (std::uint32_t lane = 1; lane <= kLanes; ++lane) {
+        const auto& place = place_of(agent, lane);
+        if (!place) continue;
+        LaneQueue& queue = *place;
+        looked_at += queue.count();
+        std::vector<Waiting> expired;
+        const auto begin = queue.waiting.begin() + static_cast<std::ptrdiff_t>(queue.head);
+        // Pinned reports may be on their way to the site as one message; only a lease judges a group
+        // as a whole.
+        const auto end = std::remove_if(begin, queue.waiting.end(), [&](const Waiting& entry) {
+          const bool gone = entry.pinned == 0 && is_expired(entry, now);
+          if (gone) expired.push_back(entry);
+          return gone;
+        });
+        if (expired.empty()) continue;
+        queue.waiting.erase(end, queue.waiting.end());
+        refresh_due(agent, lane, clock_.steady());
+        found.emplace_back(&agent, std::move(expired));
+      }
     }
   }
   for (auto& [agent, entries] : found) {

@@ -5,6 +5,7 @@
 
 #include "store/embedded/report_queue_errors.h"
 #include "store/embedded/report_row.h"
+#include "store/embedded/waited_change.h"
 
 #include <algorithm>
 #include <limits>
@@ -111,7 +112,8 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
         results[i].kept = Kept::duplicate;
         continue;
       }
-      if (sequence == 0 || agent->broken_in == number || sequence - 1 - last > report.skipped) {
+      // Incarnation 0 is for reports of our own.
+      if (sequence == 0 || report.name.incarnation == 0 || agent->broken_in == number || sequence - 1 - last > report.skipped) {
         results[i].kept = Kept::out_of_order;
         agent->broken_in = number;
         continue;
@@ -128,37 +130,75 @@ Result<void> EmbeddedReportQueue::apply_keep(Database& database, KeepChange& cha
       results[i].last_sequence = sequence;
       added_.push_back(
           {agent, waiting_entry(*id, kept_at, seconds_to_live(report), report.body.size(),
-                                static_cast<std::uint32_t>(report.lane))});
+                                static_cast<std::uint64_t>(report.lane))});
       added_bytes_ += report.body.size() + kRowBytes;
     }
   }
   for (std::size_t i = 0; i < batch.size(); ++i) {
     if (results[i].kept != Kept::stored) continue;
-    const NewReport& report = batch[i];
-    Agent& agent = *change.agents_[i];
-    if (Staged& mine = staged_[agent.staged]; !mine.has_row) {
-      insert_agent_.bind(1, agent.no);
-      insert_agent_.bind_text(2, agent.id.raw());
-      if (!insert_agent_.run()) return tl::unexpected(database.error("adding an agent"));
-      mine.has_row = true;
-    }
-    const auto lane = static_cast<std::uint32_t>(report.lane);
-    insert_report_.bind_unsigned(1, change.ids_[i]);
-    insert_report_.bind(2, agent.no);
-    insert_report_.bind_unsigned(3, report.name.incarnation);
-    insert_report_.bind_unsigned(4, report.name.sequence);
-    insert_report_.bind(5, lane);
-    insert_report_.bind(6, report.kind);
-    insert_report_.bind(7, to_millis(report.collected_at));
-    insert_report_.bind(8, kept_at);
-    insert_report_.bind(9, seconds_to_live(report));
-    insert_report_.bind(10, checksum(agent.id, report.name.incarnation, report.name.sequence, lane,
-                                     report.kind, report.body));
-    insert_report_.bind_blob(11, report.body);
-    if (!insert_report_.run()) return tl::unexpected(database.error("keeping a report"));
-    written_since_look_ += report.body.size();
+    if (auto inserted = insert_report(database, *change.agents_[i], change.ids_[i], kept_at, batch[i]); !inserted)
+      return inserted;
   }
   return {};
+}
+
+Result<void> EmbeddedReportQueue::insert_report(Database& database, Agent& agent, std::uint64_t id, std::int64_t kept_at,
+                                                const NewReport& report) {
+  if (Staged& mine = staged(agent); !mine.has_row) {
+    insert_agent_.bind(1, agent.no);
+    insert_agent_.bind_text(2, agent.id.raw());
+    if (!insert_agent_.run()) return tl::unexpected(database.error("adding an agent"));
+    mine.has_row = true;
+  }
+  const auto lane = static_cast<std::uint32_t>(report.lane);
+  insert_report_.bind_unsigned(1, id);
+  insert_report_.bind(2, agent.no);
+  insert_report_.bind_unsigned(3, report.name.incarnation);
+  insert_report_.bind_unsigned(4, report.name.sequence);
+  insert_report_.bind(5, lane);
+  insert_report_.bind(6, report.kind);
+  insert_report_.bind(7, to_millis(report.collected_at));
+  insert_report_.bind(8, kept_at);
+  insert_report_.bind(9, seconds_to_live(report));
+  insert_report_.bind(10, checksum(agent.id, report.name.incarnation, report.name.sequence, lane,
+                                   report.kind, report.body));
+  insert_report_.bind_blob(11, report.body);
+  if (!insert_report_.run()) return tl::unexpected(database.error("keeping a report"));
+  written_since_look_ += report.body.size();
+  return {};
+}
+
+Result<ItemId> EmbeddedReportQueue::keep_own(NewReport report) {
+  report.name.incarnation = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return tl::unexpected(queue_stopping());
+  }
+  std::uint64_t id = 0;
+  bool full = false;
+  const auto apply = [&](Database& database) -> Result<void> {
+    look_at_disk();
+    const std::int64_t kept_at = to_millis(clock_.wall());
+    Agent* agent = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      full = !room_for(report.lane, report.body.size());
+      if (full) return {};
+      agent = &agent_of(report.name.agent);
+      auto next = next_id(database);
+      if (!next) return pass(next);
+      id = *next;
+      added_.push_back({agent, waiting_entry(id, kept_at, seconds_to_live(report), report.body.size(),
+                                             static_cast<std::uint64_t>(report.lane))});
+      added_bytes_ += report.body.size() + kRowBytes;
+    }
+    return insert_report(database, *agent, id, kept_at, report);
+  };
+  const auto committed = [&] { (full ? probe_.kept_full : probe_.kept_stored).add(); };
+  auto done = WaitedChange::run(*writer_, apply, committed, report.body.size() + kRowBytes);
+  if (!done) return tl::unexpected(queue_error(done.error()));
+  if (full) return fail(Remedy::retry, "queue.full", "There is no room in the report's lane.");
+  return ItemId(id);
 }
 
 EmbeddedReportQueue::Staged& EmbeddedReportQueue::staged(Agent& agent) {
@@ -221,7 +261,7 @@ Result<void> EmbeddedReportQueue::before_commit(Database& database) {
 
 void EmbeddedReportQueue::committed() {
   id_ceiling_on_disk_ = id_ceiling_;
-  if (staged_.empty()) return;
+  if (staged_.empty() && added_.empty()) return;
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
@@ -234,12 +274,13 @@ void EmbeddedReportQueue::committed() {
     const SteadyTime now = clock_.steady();
     for (const Added& added : added_) {
       append(*added.agent, added.entry);
-      if (!added.agent->queued) refresh_due(*added.agent, now);
+      if (!place_of(*added.agent, added.entry.lane)->queued)
+        refresh_due(*added.agent, added.entry.lane, now);
+      wake = wake || waiters_[added.entry.lane - 1] > 0;
       totals_.waiting_bytes += added.entry.bytes;
+      if (!added.replayed) ++totals_.kept;
     }
     totals_.waiting += added_.size();
-    totals_.kept += added_.size();
-    wake = waiters_ > 0 && !added_.empty();
   }
   staged_.clear();
   added_.clear();

@@ -46,7 +46,20 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
        "WHERE progress.id = reports.id), 0) FROM reports WHERE id = ?1"},
       {&raise_ceiling_,
        "INSERT INTO meta VALUES('id_ceiling', ?1) ON CONFLICT(key) DO UPDATE SET value = ?1"},
-      {&oldest_buried_, "SELECT id, bytes FROM buried ORDER BY id LIMIT ?1"},
+      {&oldest_letters_,
+       "SELECT id, coalesce((SELECT length(body) FROM buried_bodies WHERE buried_bodies.id = buried.id), 0) "
+       "FROM buried ORDER BY id LIMIT ?1"},
+      {&oldest_bodies_, "SELECT id, length(body) FROM buried_bodies ORDER BY id LIMIT ?1"},
+      {&read_letter_,
+       "SELECT agent, lane, length(body) FROM buried JOIN buried_bodies ON buried_bodies.id = buried.id "
+       "WHERE buried.id = ?1"},
+      {&letter_bytes_,
+       "SELECT coalesce((SELECT length(body) FROM buried_bodies WHERE buried_bodies.id = buried.id), 0) "
+       "FROM buried WHERE id = ?1"},
+      {&replay_,
+       "INSERT INTO reports SELECT ?2, agent, incarnation, sequence, lane, kind, collected_at, ?3, 0, "
+       "checksum, body FROM buried JOIN buried_bodies ON buried_bodies.id = buried.id WHERE buried.id = ?1"},
+      {&mark_replayed_, "INSERT INTO progress(id, replayed) VALUES(?1, 1)"},
       {&delete_buried_, "DELETE FROM buried WHERE id = ?1"},
       {&delete_buried_body_, "DELETE FROM buried_bodies WHERE id = ?1"},
       {&put_baseline_, "INSERT OR REPLACE INTO baselines VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
@@ -73,6 +86,12 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the agents"));
 
+  std::vector<std::uint64_t> replayed;  // few
+  auto marks = database.prepare("SELECT id FROM progress WHERE replayed <> 0 ORDER BY id");
+  if (!marks) return pass(marks);
+  while ((step = marks->step()) == Step::row) replayed.push_back(marks->number_unsigned(0));
+  if (step == Step::failed) return tl::unexpected(database.error("reading the replayed reports"));
+
   auto reports = database.prepare(
       "SELECT id, agent, incarnation, sequence, lane, kept_at, ttl_s, length(body) FROM reports "
       "ORDER BY id");
@@ -90,23 +109,28 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
       continue;
     }
     Agent& agent = *owner->second;
-    agent.sequences.raise(reports->number_unsigned(2), reports->number_unsigned(3), id);
+    // What was replayed, or is our own, says nothing of what the agent sent last.
+    const std::uint64_t incarnation = reports->number_unsigned(2);
+    if (incarnation != 0 && !std::binary_search(replayed.begin(), replayed.end(), id))
+      agent.sequences.raise(incarnation, reports->number_unsigned(3), id);
     append(agent, waiting_entry(id, kept_at, static_cast<std::uint32_t>(reports->number(6)), bytes,
-                                static_cast<std::uint32_t>(reports->number(4))));
+                                reports->number_unsigned(4)));
     ++totals_.waiting;
     totals_.waiting_bytes += bytes;
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the waiting reports"));
 
-  // Few compared with the reports; each finds its own by its agent's order.
+  // Few compared with the reports; each finds its own by its lane's order.
   auto progress = database.prepare(
-      "SELECT progress.id, pinned, agent FROM progress JOIN reports ON reports.id = progress.id "
+      "SELECT progress.id, pinned, agent, lane FROM progress JOIN reports ON reports.id = progress.id "
       "ORDER BY progress.id");
   if (!progress) return pass(progress);
   while ((step = progress->step()) == Step::row) {
     const auto owner = by_no.find(progress->number_unsigned(2));
     if (owner == by_no.end()) continue;
-    auto& waiting = owner->second->waiting;
+    auto& place = place_of(*owner->second, lane_number(progress->number_unsigned(3)));
+    if (!place) continue;
+    auto& waiting = place->waiting;
     const std::uint64_t id = progress->number_unsigned(0);
     const auto entry = std::lower_bound(
         waiting.begin(), waiting.end(), id,
@@ -114,24 +138,29 @@ Result<void> EmbeddedReportQueue::load(Database& database) {
     if (entry == waiting.end() || entry->id != id) continue;
     entry->progress = 1;
     entry->pinned = progress->number_unsigned(1);
-    if (entry->pinned != 0) ++owner->second->pinned_waiting;
+    if (entry->pinned != 0) ++place->pinned_waiting;
   }
   if (step == Step::failed) return tl::unexpected(database.error("reading the pinned reports"));
 
   const SteadyTime now = clock_.steady();
   // Who waits longest comes first, as before the restart.
-  std::vector<Agent*> waiting;
+  struct Head {
+    std::uint64_t id;
+    Agent* agent;
+    std::uint32_t lane;
+  };
+  std::vector<Head> heads;
   for (Agent& agent : agents_) {
-    if (agent.count() > 0) waiting.push_back(&agent);
+    for (std::uint32_t lane = 1; lane <= kLanes; ++lane) {
+      if (const auto& place = place_of(agent, lane)) heads.push_back({place->waiting[place->head].id, &agent, lane});
+    }
   }
-  std::sort(waiting.begin(), waiting.end(), [](const Agent* a, const Agent* b) {
-    return a->waiting[a->head].id < b->waiting[b->head].id;
-  });
-  for (Agent* agent : waiting) refresh_due(*agent, now);
+  std::sort(heads.begin(), heads.end(), [](const Head& a, const Head& b) { return a.id < b.id; });
+  for (const Head& head : heads) refresh_due(*head.agent, head.lane, now);
 
   const std::pair<const char*, std::uint64_t*> numbers[] = {
       {"SELECT count(*) FROM buried", &totals_.buried_now},
-      {"SELECT coalesce(sum(bytes), 0) FROM buried", &totals_.buried_bytes},
+      {"SELECT coalesce(sum(length(body)), 0) FROM buried_bodies", &totals_.buried_bytes},
   };
   for (const auto& [sql, target] : numbers) {
     auto number = database.number(sql);

@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "store/embedded/baselines.h"
 #include "store/embedded/report_queue_errors.h"
+#include "store/embedded/waited_change.h"
 
 #include <algorithm>
 
@@ -30,24 +31,6 @@ std::vector<std::uint64_t> raw_ids(const std::vector<ItemId>& items) {
 }
 
 }  // namespace
-
-/// Where a waiting caller gets its answer.
-struct EmbeddedReportQueue::Reply {
-  std::mutex mutex;  ///< Guards the members below.
-  std::condition_variable there;
-  std::optional<Result<void>> answer;
-
-  void put(Result<void> value) {
-    std::lock_guard lock(mutex);
-    answer = std::move(value);
-    there.notify_one();
-  }
-  Result<void> wait() {
-    std::unique_lock lock(mutex);
-    there.wait(lock, [this] { return answer.has_value(); });
-    return std::move(*answer);
-  }
-};
 
 /// A change to some of a lease's reports: while it is on its way they belong to it, and the lease
 /// does not expire.
@@ -226,7 +209,8 @@ class EmbeddedReportQueue::PostponeChange final : public LeaseChange {
       back.push_back(held.entry);
     }
     take_out(lease);
-    agent_->not_before = std::max(agent_->not_before, now + delay_);
+    LaneQueue& queue = *place_of(*agent_, lease.lane);
+    queue.not_before = std::max(queue.not_before, now + delay_);
     queue_.put_back(*agent_, std::move(back));
     queue_.probe_.postponed.add(static_cast<double>(held_.size()));
   }

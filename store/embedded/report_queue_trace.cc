@@ -20,14 +20,19 @@ Result<std::vector<ReportTrace>> EmbeddedReportQueue::trace(const AgentId& id,
     const Agent* agent = find_agent(id);
     if (!agent) return traces;
     no = agent->no;
-    for (std::size_t i = agent->waiting.size(); i > agent->head && open.size() < count_max; --i) {
-      open.emplace_back(agent->waiting[i - 1], false);
+    for (const auto& queue : agent->lanes) {
+      if (!queue) continue;
+      const std::size_t from = queue->waiting.size() - std::min<std::size_t>(queue->count(), count_max);
+      for (std::size_t i = from; i < queue->waiting.size(); ++i) open.emplace_back(queue->waiting[i], false);
     }
     for (const auto& [lease_id, lease] : leases_) {
       if (lease.agent != agent) continue;
       for (const Held& held : lease.reports) open.emplace_back(held.entry, true);
     }
   }
+  std::sort(open.begin(), open.end(),
+            [](const auto& a, const auto& b) { return a.first.id > b.first.id; });
+  if (open.size() > count_max) open.resize(count_max);
   auto reader = readers_.borrow();
   if (!reader) return tl::unexpected(queue_error(reader.error()));
   Database& database = (*reader)->database;
@@ -103,11 +108,16 @@ QueueStats EmbeddedReportQueue::stats() const {
   stats.superseded_total = totals_.superseded;
   stats.expired_total = totals_.expired;
   stats.buried_total = totals_.buried;
+  stats.replayed_total = totals_.replayed;
   stats.buried = totals_.buried_now;
+  stats.buried_bytes = totals_.buried_bytes;
   stats.damaged = totals_.damaged;
   std::int64_t oldest = std::numeric_limits<std::int64_t>::max();
   for (const Agent& agent : agents_) {
-    if (agent.count() > 0) oldest = std::min(oldest, agent.waiting[agent.head].kept_at);
+    for (const auto& queue : agent.lanes) {
+      if (queue && queue->count() > 0)
+        oldest = std::min(oldest, queue->waiting[queue->head].kept_at);
+    }
   }
   for (const auto& [id, lease] : leases_) {
     for (const Held& held : lease.reports) oldest = std::min(oldest, held.entry.kept_at);

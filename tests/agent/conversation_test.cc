@@ -643,6 +643,23 @@ TEST_F(ConversationTest, UnknownTaskIsSaidToBeUnknown) {
   EXPECT_NE(result.message(), "");
 }
 
+TEST_F(ConversationTest, DirectionsArePassedOnOnceWelcomed) {
+  v1::Frame directions;
+  directions.mutable_directions()->set_software_inventory_interval_s(3'600);
+  begin().connected();
+  conversation_->take_decisions();
+  conversation_->received(directions);
+  EXPECT_THAT(conversation_->take_decisions(), IsEmpty());
+  conversation_->received(welcome());
+  conversation_->take_decisions();
+  conversation_->received(directions);
+  const auto decisions = conversation_->take_decisions();
+  ASSERT_EQ(decisions.size(), 1u);
+  const auto* directed = std::get_if<Directed>(&decisions[0]);
+  ASSERT_TRUE(directed);
+  EXPECT_EQ(directed->directions.software_inventory_interval_s(), 3'600u);
+}
+
 TEST_F(ConversationTest, FullStateWantedIsPassedOn) {
   v1::Frame frame;
   frame.mutable_full_state_wanted()->set_reason("lost it");

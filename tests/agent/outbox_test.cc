@@ -61,6 +61,83 @@ class OutboxTest : public ::testing::Test {
   OutboxConfig config_;
 };
 
+TEST_F(OutboxTest, NoteChangesTogetherWithItsReportOrNotAtAll) {
+  const auto note_of = [](std::uint64_t sequence) {
+    return OutboxNote{"n", "at " + std::to_string(sequence)};
+  };
+  config_.bytes_max = 10'000;
+  {
+    auto outbox = open();
+    put_state(*outbox);
+    EXPECT_EQ(outbox->note("n"), "");
+    ASSERT_TRUE(outbox->put(v1::LANE_FILES, v1::KIND_FILE_CHUNK, "x", a_time, 0, note_of));
+    EXPECT_EQ(outbox->note("n"), "at 2");
+    EXPECT_FALSE(outbox->put(v1::LANE_FILES, v1::KIND_FILE_CHUNK, std::string(20'000, 'x'), a_time,
+                             0, note_of));
+  }
+  auto outbox = open();
+  EXPECT_EQ(outbox->note("n"), "at 2");
+  ASSERT_TRUE(outbox->keep_note({"n", ""}));
+  EXPECT_EQ(outbox->note("n"), "");
+  EXPECT_EQ(outbox->last_sequence(), 2u) << "a note is no other part's memory";
+}
+
+// Killed at any moment, note and report tell the same story.
+TEST_F(OutboxTest, KilledProcessLeavesNoteAndReportsInStep) {
+  open();
+  for (int round = 0; round < 5; ++round) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(pipe(ends.data()), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      auto outbox = Outbox::open(config_, clock_);
+      for (char one = 1;; ++one) {
+        const auto kept = (*outbox)->put(
+            v1::LANE_FILES, v1::KIND_FILE_CHUNK, "x", a_time, 0,
+            [](std::uint64_t sequence) { return OutboxNote{"n", std::to_string(sequence)}; });
+        if (!kept || write(ends[1], &one, 1) != 1) _exit(1);
+      }
+    }
+    close(ends[1]);
+    char seen = 0;
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(read(ends[0], &seen, 1), 1);
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    close(ends[0]);
+    auto outbox = open();
+    EXPECT_EQ(outbox->note("n"), std::to_string(outbox->last_sequence()));
+    EXPECT_EQ(waiting(*outbox).back(), outbox->last_sequence());
+  }
+}
+
+TEST_F(OutboxTest, TellsWhatBecameOfEachReport) {
+  auto outbox = open();
+  for (int i = 0; i < 6; ++i) put_state(*outbox);
+  ASSERT_TRUE(outbox->stored(1, 1, 1));
+  ASSERT_TRUE(outbox->settled(2, 2, "delivered", "", "", 1));
+  ASSERT_TRUE(outbox->settled(3, 3, "rejected", "", "", 1));
+  ASSERT_TRUE(outbox->settled(4, 4, "dropped", "", "", 1));
+  ASSERT_TRUE(outbox->settled(5, 5, "expired", "", "", 1));
+  EXPECT_EQ(outbox->fate(1), Fate::kept);
+  EXPECT_EQ(outbox->fate(2), Fate::kept);
+  EXPECT_EQ(outbox->fate(3), Fate::rejected);
+  EXPECT_EQ(outbox->fate(4), Fate::lost);
+  EXPECT_EQ(outbox->fate(5), Fate::lost);
+  EXPECT_EQ(outbox->fate(6), Fate::waiting);
+  EXPECT_EQ(outbox->fate(7), Fate::lost);
+}
+
+TEST_F(OutboxTest, WhenFullSupersededSoftwareInventoriesGoBeforeAnythingIsLost) {
+  config_.bytes_max = 3'800;
+  auto outbox = open();
+  put(*outbox, v1::LANE_FILES, v1::KIND_FILE_CHUNK, 500);
+  put(*outbox, v1::LANE_INVENTORY, v1::KIND_SOFTWARE_INVENTORY, 1'500);
+  put(*outbox, v1::LANE_INVENTORY, v1::KIND_SOFTWARE_INVENTORY, 1'500);
+  EXPECT_THAT(waiting(*outbox), ElementsAre(1u, 3u));
+  EXPECT_EQ(outbox->number(Fact::dropped_total), 0);
+}
+
 TEST_F(OutboxTest, KeepsReportsOverAReopening) {
   std::uint64_t incarnation = 0;
   {

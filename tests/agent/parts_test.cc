@@ -54,6 +54,35 @@ TEST(AgentConfig, NamesEveryMistakeAtOnce) {
   EXPECT_THAT(loaded.problems, SizeIs(9));
 }
 
+TEST(AgentConfig, SoftwareAndFilesAreWithinReason) {
+  const LoadedConfig fine = load_config_text(
+      enough + "software.paths = [\"/srv\"]\nsoftware.patterns = [\"*.sh\"]\nfiles.collect = "
+               "[\"/etc/contoso/**/*.conf\"]\nfiles.file_bytes_max = \"24MiB\"\n",
+      "t");
+  EXPECT_THAT(fine.problems, IsEmpty());
+  EXPECT_EQ(fine.config.software.paths, std::vector<std::string>{"/srv"});
+  const LoadedConfig wrong = load_config_text(
+      enough +
+          "software.paths = [\"opt\", \"/opt/../etc\"]\nsoftware.patterns = [\"\"]\n"
+          "software.time_max = \"10min\"\nsoftware.files_max = 0\nsoftware.depth_max = 65\n"
+          "files.collect = [\"/etc/\", \"/a/**/b/**\", \"x\"]\nfiles.file_bytes_max = "
+          "\"25MiB\"\nfiles.chunk_bytes = 0\nfiles.interval = \"1s\"\nfiles.files_max = 5001\n"
+          "files.run_bytes_max = 0\nfiles.bytes_per_second = 0\n"
+          "reports.software_inventory_interval = \"1s\"\n",
+      "t");
+  std::string all;
+  for (const std::string& problem : wrong.problems) all += problem + "\n";
+  for (const char* part :
+       {"has \"opt\"", "has \"/opt/../etc\"", "software.patterns has \"\"",
+        "not shorter than reports.collection_patience", "software.files_max is 0",
+        "software.depth_max is 65", "has \"/etc/\"", "has \"/a/**/b/**\"", "has \"x\"",
+        "files.file_bytes_max is 26214400", "files.chunk_bytes is 0", "files.interval is",
+        "files.files_max is 5001", "files.run_bytes_max is 0", "files.bytes_per_second is 0",
+        "reports.software_inventory_interval is"}) {
+    EXPECT_THAT(all, HasSubstr(part));
+  }
+}
+
 TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
   const LoadedConfig loaded = load_config(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
   EXPECT_THAT(loaded.problems, IsEmpty());
@@ -63,7 +92,10 @@ TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
        {"endpoints", "key", "state_directory", "log_level", "token", "token_file",
         "heartbeat_interval", "inventory_interval", "may_run_commands", "command_patience",
         "collection_patience", "bytes_max", "min", "max", "started_topic_type", "started_state_id",
-        "inventory_topic_type", "inventory_state_id"}) {
+        "inventory_topic_type", "inventory_state_id", "software_inventory_interval", "enabled",
+        "paths", "patterns", "excludes", "executables_only", "cross_file_systems", "files_max",
+        "depth_max", "time_max", "files_per_second", "bytes_per_second", "full_look", "collect",
+        "interval", "file_bytes_max", "run_bytes_max", "chunk_bytes"}) {
     const bool shown = text.find(std::string("\n") + name + " = ") != std::string::npos ||
                        text.find(std::string("\n#") + name + " = ") != std::string::npos;
     EXPECT_TRUE(shown) << name;

@@ -166,11 +166,34 @@ class Agent:
             elif kind == "refused":
                 sys.exit(f"refused: {frame.refused.code}: {frame.refused.message}")
         print("all reports are stored", flush=True)
+        for what in self.options.ask:
+            print(self.ask(what), flush=True)
         # A real agent stays: Ping after ping_interval_s of silence, next discovery after heartbeat_interval_s.
         self.send(ping=frame_pb2.Ping(nonce=1))
         while (frame := self.receive(until)) is not None and frame.WhichOneof("kind") != "pong":
             if frame.WhichOneof("kind") == "notification":
                 self.on_notification(frame.notification)
+
+    def ask(self, what):
+        """Asks the site through the gateway; whatever comes before the answer is dealt with as ever."""
+        question = frame_pb2.Ask(nonce=random.SystemRandom().getrandbits(64))
+        if what == "policy":
+            question.policy.refresh = True
+        else:
+            question.locate.kind = frame_pb2.LocateKind.Value("LOCATE_KIND_" + what.upper().replace("-", "_"))
+        until = time.monotonic() + PATIENCE_S
+        self.send(ask=question)
+        while (frame := self.receive(until)) is not None:
+            kind = frame.WhichOneof("kind")
+            if kind == "notification":
+                self.on_notification(frame.notification)
+            if kind != "answer" or frame.answer.nonce != question.nonce:
+                continue
+            if frame.answer.code not in ("ask.not_ready", "ask.busy"):
+                return frame.answer
+            time.sleep(min(1, frame.answer.retry_after_ms / 1000))
+            self.send(ask=question)
+        sys.exit("the question was not answered")
 
     def on_receipt(self, welcome, receipt, sent):
         if receipt.incarnation != self.state.data["incarnation"]:
@@ -210,6 +233,7 @@ def main():
     parser.add_argument("--gateway-key", required=True, help="the gateway's public key, 40 characters")
     parser.add_argument("--state", required=True, help="directory for key and reports")
     parser.add_argument("--token", default="")
+    parser.add_argument("--ask", action="append", default=[], help="policy, management-points, update-server or site")
     agent = Agent(parser.parse_args())
     agent.state.put(frame_pb2.LANE_DISCOVERY, frame_pb2.KIND_DISCOVERY, discovery())
     agent.state.put(frame_pb2.LANE_STATE, frame_pb2.KIND_STATE_MESSAGES, report_pb2.StateMessages(messages=[

@@ -87,5 +87,74 @@ TEST(Schedule, FailedCollectionIsTriedAgainSoonButNotAtOnce) {
   EXPECT_TRUE(schedule.due(Collection::inventory));
 }
 
+TEST(Schedule, SoftwareAndFilesAreCollectedOnlyWhereConfigured) {
+  ManualClock clock;
+  Schedule neither({}, before(clock, 0ms), before(clock, 0ms), clock);
+  EXPECT_FALSE(neither.due(Collection::software));
+  neither.wanted(Collection::software);
+  neither.welcomed(0ms, 1h, 1h);
+  clock.advance(24h * 8);
+  EXPECT_FALSE(neither.due(Collection::software));
+  EXPECT_FALSE(neither.due(Collection::files));
+  ScheduleConfig config;
+  config.software = config.files = true;
+  config.files_interval = 1h;
+  Schedule both(config, before(clock, 0ms), before(clock, 0ms), clock, 0, before(clock, 30min));
+  EXPECT_TRUE(both.due(Collection::software)) << "never collected";
+  EXPECT_FALSE(both.due(Collection::files));
+  both.finished(Collection::software);
+  clock.advance(30min);
+  EXPECT_TRUE(both.due(Collection::files));
+  EXPECT_FALSE(both.due(Collection::software));
+  EXPECT_EQ(both.next_due(), clock.steady());
+  clock.advance(24h * 7);
+  EXPECT_TRUE(both.due(Collection::software));
+}
+
+TEST(Schedule, SitesRhythmGoesBeforeTheGatewaysAndBehindTheFiles) {
+  ManualClock clock;
+  ScheduleConfig config;
+  config.software = true;
+  config.heartbeat_interval = 2h;
+  const std::int64_t now = before(clock, 0ms);
+  Schedule schedule(config, now, now, clock, now);
+  schedule.welcomed(0ms, 24h, 24h);
+  schedule.directed(1h, 3h, 4h);
+  clock.advance(2h);
+  EXPECT_TRUE(schedule.due(Collection::discovery)) << "as the file says";
+  EXPECT_FALSE(schedule.due(Collection::inventory));
+  clock.advance(1h);
+  EXPECT_TRUE(schedule.due(Collection::inventory));
+  EXPECT_FALSE(schedule.due(Collection::software));
+  schedule.welcomed(0ms, 24h, 24h);  // after a reconnect: the site's word still holds
+  clock.advance(1h);
+  EXPECT_TRUE(schedule.due(Collection::software));
+}
+
+TEST(Schedule, DirectionsLeaveAsItIsWhatTheySayNothingOf) {
+  ManualClock clock;
+  ScheduleConfig config;
+  config.software = true;
+  const std::int64_t now = before(clock, 0ms);
+  Schedule schedule(config, now, now, clock, now);
+  schedule.welcomed(0ms, 1h, 24h);
+  const SteadyTime due = schedule.next_due();
+  schedule.directed(0ms, 0ms, 0ms);
+  EXPECT_EQ(schedule.next_due(), due);
+}
+
+TEST(Schedule, ShorterRhythmMakesNoFleetReportAsOne) {
+  ManualClock clock;
+  ScheduleConfig config;
+  config.software = true;
+  Schedule schedule(config, before(clock, 0ms), before(clock, 3h), clock, before(clock, 3h));
+  schedule.welcomed(90s, 0ms, 0ms);
+  schedule.directed(0ms, 1h, 1h);
+  EXPECT_FALSE(schedule.due(Collection::inventory));
+  clock.advance(90s);
+  EXPECT_TRUE(schedule.due(Collection::inventory));
+  EXPECT_TRUE(schedule.due(Collection::software));
+}
+
 }  // namespace
 }  // namespace greengate::agent

@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 
 namespace greengate::agent {
 namespace {
@@ -294,6 +295,21 @@ TEST_F(Software, NamesOfAnyBytesBecomeValidTextAndStayApart) {
   EXPECT_FALSE(found.inventory.SerializeAsString().empty()) << "protobuf takes valid UTF-8 only";
 }
 
+// One name that no gateway takes would cost the whole inventory.
+TEST_F(Software, LongNamesWrittenOutStayShortEnoughAndApart) {
+  const std::string long_name(250, '\xff');
+  executable("odd/" + long_name + "a");
+  executable("odd/" + long_name + "b");
+  const ScanResult found = scan();
+  std::set<std::string> distinct;
+  for (const v1::SoftwareFile& file : found.inventory.files()) {
+    EXPECT_LE(file.name().size(), 255u);
+    EXPECT_LE(file.path().size(), 4'096u);
+    distinct.insert(file.name());
+  }
+  EXPECT_EQ(distinct.size(), 5u);
+}
+
 TEST_F(Software, DeepTreeEndsAtItsBoundAndIsCounted) {
   std::string path = "deep";
   for (int i = 0; i < 100; ++i) path += "/d";
@@ -499,6 +515,12 @@ TEST_F(Software, ViewsTellEveryFileAndTheCost) {
 TEST(EscapedName, KeepsWhatIsTextAndWritesOutTheRest) {
   EXPECT_EQ(escaped_name("a b"), "a b");
   EXPECT_EQ(escaped_name("\xc3\xa4\xff\x7f"), "\xc3\xa4\\xFF\\x7F");
+  EXPECT_EQ(escaped_name(std::string(255, 'n'), 255), std::string(255, 'n'));
+  const std::string cut = escaped_name(std::string(300, 'n'), 255);
+  EXPECT_EQ(cut.size(), 255u);
+  EXPECT_EQ(cut.substr(0, 239), std::string(238, 'n') + "~");
+  const std::string pieces = escaped_name(std::string(300, '\xff'), 255);
+  EXPECT_EQ(pieces.find('~') % 4, 0u) << "no half of a byte's spelling";
   EXPECT_EQ(escaped_name("\xe2\x80\xae"), "\\xE2\\x80\\xAE") << "a mark that reverses text";
 }
 

@@ -154,10 +154,13 @@ int run(const Options& options) {
   auto url = adapters::parse_url("http://127.0.0.1:" + std::to_string(simulator.port()));
   std::vector<std::unique_ptr<workers::MpDoor>> doors;
   doors.push_back(std::make_unique<RealDoor>(**http, clock, settings, *url));
-  workers::Courier courier({}, std::move(doors), clock, metrics, 1);
+  workers::CourierConfig courier_config;
+  courier_config.pacing = workers::PacingConfig::unlimited();  // how fast it can be, not how fast it should
+  workers::Courier courier(courier_config, std::move(doors), clock, metrics, 1);
   workers::Identities identities(settings, (*store)->devices(), *sealer, 64);
   workers::KeyPool keys(4);
   workers::Translator translator(settings);
+  workers::InventoryPlanner inventories({}, settings, (*store)->baselines(), metrics);
 
   constexpr std::size_t devices = 16;
   std::latch ready(devices);
@@ -219,7 +222,7 @@ int run(const Options& options) {
     const std::size_t expected = (options.reports + devices - 1) / devices * devices;
     std::atomic<std::size_t> delivered{0};
     std::promise<void> all_done;
-    workers::Pool pool(pool_config, (*store)->reports(), (*store)->devices(), identities, translator, courier, clock, metrics,
+    workers::Pool pool(pool_config, (*store)->reports(), (*store)->devices(), identities, translator, inventories, courier, clock, metrics,
                        [&](const workers::ReportOutcome& outcome) {
                          must(outcome.outcome == store::Outcome::delivered, "a report was not delivered: " + outcome.code);
                          if (++delivered == expected) all_done.set_value();

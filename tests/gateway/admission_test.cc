@@ -161,6 +161,8 @@ TEST(Admission, RejectsForGoodWhatCanNeverBeKept) {
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
   odd.set_kind(static_cast<v1::Kind>(77));
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
+  odd.set_kind(v1::KIND_RESYNC);  // would make the gateway send everything again at an agent's word
+  EXPECT_EQ(rejected(odd), "report.kind_reserved");
   EXPECT_EQ(rejected(report(1, 1'001)), "report.too_large");
   EXPECT_EQ(account.in_flight, 0u);
 }

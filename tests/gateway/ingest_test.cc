@@ -79,6 +79,13 @@ class IngestTest : public testing::Test {
       std::lock_guard lock(mutex_);
       task_results_.emplace_back(agent.raw(), result.notification_id());
     });
+    if (listen_to_asks_)
+      ingest_->on_ask([this](const AgentId& agent, const v1::Ask& ask) {
+        v1::Answer answer;
+        answer.set_nonce(ask.nonce());
+        answer.set_message(agent.raw());
+        answered_ = ingest_->send_answer(agent, answer);
+      });
     auto started = ingest_->start();
     ASSERT_TRUE(started) << started.error().message;
   }
@@ -133,6 +140,8 @@ class IngestTest : public testing::Test {
   Witness witness_;
   std::mutex mutex_;
   std::vector<std::pair<std::string, std::uint64_t>> task_results_;
+  bool listen_to_asks_ = false;
+  std::atomic<bool> answered_{false};
   std::unique_ptr<Ingest> ingest_;
   AgentId id_;
 };
@@ -812,6 +821,61 @@ TEST_F(IngestTest, SaysThatItsAddressIsTaken) {
   auto started = late.start();
   ASSERT_FALSE(started);
   EXPECT_STREQ(started.error().code, "agents.bind");
+}
+
+TEST_F(IngestTest, CarriesAnAskInAndItsAnswerAndDirectionsOut) {
+  listen_to_asks_ = true;
+  open();
+  auto agent = greeted();
+  v1::Frame frame;
+  frame.mutable_ask()->set_nonce(42);
+  frame.mutable_ask()->mutable_policy();
+  agent->send(frame);
+  const auto answer = agent->receive(v1::Frame::kAnswer);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->answer().nonce(), 42u);
+  EXPECT_EQ(answer->answer().message(), id_.raw()) << "who asks is the connection's key";
+  EXPECT_TRUE(answered_);
+
+  v1::Directions directions;
+  directions.set_heartbeat_interval_s(3'600);
+  EXPECT_TRUE(ingest_->send_directions(id_, directions));
+  const auto told = agent->receive(v1::Frame::kDirections);
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->directions().heartbeat_interval_s(), 3'600u);
+  EXPECT_FALSE(ingest_->send_directions(AgentId("0000000000000000"), directions)) << "nobody of that name is there";
+}
+
+TEST_F(IngestTest, AnswersAnAskItCannotPassOn) {
+  open();
+  auto agent = greeted();
+  v1::Frame frame;
+  frame.mutable_ask()->set_nonce(43);
+  agent->send(frame);
+  const auto answer = agent->receive(v1::Frame::kAnswer);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->answer().nonce(), 43u);
+  EXPECT_EQ(answer->answer().code(), "ask.unavailable");
+}
+
+TEST_F(IngestTest, TakesNoAskBeforeHelloAndNoAnswerFromAnAgent) {
+  listen_to_asks_ = true;
+  open();
+  auto early = agent();
+  registry_.put(AgentKey(early->keys().public_key), store::DeviceState::active);
+  v1::Frame frame;
+  frame.mutable_ask()->set_nonce(1);
+  early->send(frame);
+  EXPECT_EQ(refusal(*early), "agent.hello_first");
+  auto agent = greeted();
+  v1::Frame answer;
+  answer.mutable_answer()->set_nonce(1);
+  agent->send(answer);
+  EXPECT_EQ(refusal(*agent), "frame.kind_unexpected");
+  v1::Frame directions;
+  directions.mutable_directions();
+  agent->send(directions);
+  EXPECT_EQ(refusal(*agent), "frame.kind_unexpected");
 }
 
 }  // namespace

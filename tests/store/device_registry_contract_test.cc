@@ -1,5 +1,6 @@
 #include "tests/store/store_fixture.h"
 
+#include <map>
 #include <thread>
 
 namespace greengate::test {
@@ -230,6 +231,17 @@ TEST_P(DeviceRegistry, BoundsADevicesFacts) {
   ASSERT_TRUE(registry().set_fact(other->id, "name", "value")) << "each device has its own bound";
   ASSERT_TRUE(registry().set_fact(device->id, "name1", ""));
   ASSERT_TRUE(registry().set_fact(device->id, "one more", "value"));
+}
+
+TEST_P(DeviceRegistry, ShowsEachDeviceOnce) {
+  std::map<std::string, std::string> expected, seen;
+  for (int i = 0; i < 300; ++i) {
+    const auto device = enrol("k" + std::to_string(i), "", "host" + std::to_string(i));
+    ASSERT_TRUE(device);
+    expected[device->id.raw()] = device->host_name;
+  }
+  registry().for_each([&seen](const Device& device) { EXPECT_TRUE(seen.emplace(device.id.raw(), device.host_name).second); });
+  EXPECT_EQ(seen, expected);
 }
 
 TEST_P(DeviceRegistry, CutsLongTextsAtACharacter) {

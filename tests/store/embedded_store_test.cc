@@ -1,21 +1,11 @@
-// What only the embedded store promises: how it meets bad disks, damaged files and sudden death.
-#include "store/embedded/embedded_store.h"
+// What only the embedded store promises: how it meets bad disks and damaged files.
 #include "store/embedded/salvage.h"
 #include "core/log.h"
 #include "tests/store/fault_vfs.h"
-#include "tests/store/store_fixture.h"
+#include "tests/store/embedded_fixture.h"
 
-#include <fcntl.h>
-#include <sqlite3.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <csignal>
-#include <cstdio>
+#include <atomic>
 #include <fstream>
-#include <map>
-#include <random>
-#include <thread>
 
 namespace greengate::test {
 namespace {
@@ -25,59 +15,6 @@ using store::Kept;
 using store::Outcome;
 using Outcomes = std::vector<Kept>;
 using Sequences = std::vector<std::uint64_t>;
-
-constexpr const char* kToFirstSchema =
-    "DROP TABLE baselines; DROP TABLE facts; ALTER TABLE progress DROP COLUMN replayed; ALTER TABLE buried DROP COLUMN note;"
-    "PRAGMA user_version = 1";
-
-class EmbeddedStore : public StoreTest {
- protected:
-  EmbeddedStore() {
-    kind_.open = [this](const store::StoreConfig& config, const Clock& clock, Metrics& metrics) {
-      return store::open_embedded(config, options_, clock, metrics);
-    };
-  }
-  std::string path() const { return directory_.path() + "/greengate.db"; }
-  /// Changes the closed file as nobody should.
-  void sql(const char* statement) {
-    sqlite3* database = nullptr;
-    ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
-    char* message = nullptr;
-    EXPECT_EQ(sqlite3_exec(database, statement, nullptr, nullptr, &message), SQLITE_OK) << message;
-    sqlite3_free(message);
-    sqlite3_close(database);
-  }
-  std::vector<std::string> files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path()))
-      names.push_back(entry.path().filename());
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-  std::size_t set_aside() const {
-    std::size_t count = 0;
-    for (const auto& name : files())
-      count += name.starts_with("greengate.db.damaged-") && !name.ends_with("-wal") &&
-               !name.ends_with("-shm");
-    return count;
-  }
-  /// Waits for the writer's housekeeping, with a bound.
-  static bool eventually(const std::function<bool()>& holds) {
-    const auto end = std::chrono::steady_clock::now() + 20s;
-    while (!holds()) {
-      if (std::chrono::steady_clock::now() > end) return false;
-      std::this_thread::yield();
-    }
-    return true;
-  }
-  double metric(const std::string& line) const {
-    const std::string text = metrics_.render();
-    const auto at = text.find("\n" + line + " ");
-    return at == std::string::npos ? -1 : std::stod(text.substr(at + line.size() + 2));
-  }
-
-  store::EmbeddedOptions options_;
-};
 
 class FailingDisk : public EmbeddedStore {
  protected:
@@ -168,6 +105,29 @@ TEST_F(FailingDisk, APinThatFailsMovesNoCounter) {
   EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 6u);
 }
 
+TEST_F(FailingDisk, AReplayThatFailsLeavesTheDeadLetters) {
+  open();
+  keep_sequences("a", 1, 2);
+  const auto batch = lease();
+  ASSERT_TRUE(queue().bury(batch->lease, ids(*batch), {Remedy::reject, "mp.refused", "Refused.", {}}));
+  const auto bytes = queue().stats().buried_bytes;
+  disk().sync_fails = true;
+  const auto failed = queue().replay(ids(*batch));
+  ASSERT_FALSE(failed);
+  EXPECT_STREQ(failed.error().code, "queue.disk");
+  EXPECT_FALSE(queue().discard(ids(*batch)));
+  const auto own = queue().keep_own(report("a", 0));
+  ASSERT_FALSE(own);
+  EXPECT_STREQ(own.error().code, "queue.disk");
+  disk().heal();
+  EXPECT_EQ(queue().stats().buried, 2u);
+  EXPECT_EQ(queue().stats().buried_bytes, bytes);
+  EXPECT_EQ(queue().stats().waiting, 0u);
+  EXPECT_FALSE(lease());
+  EXPECT_EQ(queue().replay(ids(*batch)).value(), 2u);
+  EXPECT_EQ(sequences(lease()), (Sequences{1, 2}));
+}
+
 TEST_F(FailingDisk, AnEnrolmentThatFailsSpendsNoToken) {
   open();
   store::Token token;
@@ -205,6 +165,19 @@ TEST_F(EmbeddedStore, RefusesBulkAndThenAllWhenTheFileSystemIsNearlyFull) {
   clock_.advance(1s);
   EXPECT_EQ(offer("c", store::Lane::control), Kept::full);
   close();  // before free_bytes goes
+}
+
+TEST_F(EmbeddedStore, PinsSeveralMessagesAndSettlesWithBaselinesInOneSyncEach) {
+  open();
+  keep_sequences("a", 1, 3);
+  const auto batch = lease();
+  const auto commits = [this] { return metric("greengate_store_commits_total{outcome=\"ok\"}"); };
+  const double before = commits();
+  ASSERT_TRUE(queue().pin(batch->lease, {{{batch->reports[0].id}, "one"}, {{batch->reports[1].id, batch->reports[2].id}, "two"}},
+                          {{"serial", 1}, {"other", 2}}));
+  EXPECT_EQ(commits(), before + 1);
+  ASSERT_TRUE(queue().settle(batch->lease, all(*batch), {{1, 1, 0, clock_.wall(), "one"}, {2, 1, 0, clock_.wall(), "two"}}));
+  EXPECT_EQ(commits(), before + 2);
 }
 
 TEST_F(EmbeddedStore, SetsADamagedRecordAsideAndGoesOn) {
@@ -384,7 +357,7 @@ TEST_F(EmbeddedStore, ExpiresReportsNobodyLeases) {
   EXPECT_EQ(sequences(lease()), (Sequences{1, 3}));
 }
 
-TEST_F(EmbeddedStore, DropsTheOldestDeadLettersAboveTheirBound) {
+TEST_F(EmbeddedStore, TakesTheOldestDeadLettersBodiesAboveTheirBound) {
   options_.writer.housekeeping_every = 1ms;
   config_.queue_bytes_max = 1 << 20;  // an eighth of it for dead letters
   open();
@@ -395,12 +368,70 @@ TEST_F(EmbeddedStore, DropsTheOldestDeadLettersAboveTheirBound) {
     ASSERT_TRUE(
         queue().bury(batch->lease, ids(*batch), {Remedy::reject, "mp.refused", "Refused.", {}}));
   }
-  ASSERT_TRUE(eventually([this] { return queue().stats().buried == 6; })) << queue().stats().buried;
+  const std::uint64_t room = (1 << 20) / 8;
+  ASSERT_TRUE(eventually([&] { return queue().stats().buried_bytes <= room; })) << queue().stats().buried_bytes;
   EXPECT_EQ(queue().stats().buried_total, 10u);
   EXPECT_EQ(queue().trace(AgentId("a"), 20)->size(), 10u) << "the reasons stay in the history";
-  reopen();
-  EXPECT_EQ(queue().stats().buried, 6u);
+  for (const bool restart : {false, true}) {
+    if (restart) reopen();
+    EXPECT_EQ(queue().stats().buried, 10u) << "without a body a letter is still one";
+    EXPECT_EQ(queue().stats().buried_bytes, 6 * 20'000u + 10 * 128u);
+    const auto letters = queue().dead_letters({}, 20).value();
+    ASSERT_EQ(letters.size(), 10u);
+    for (std::size_t i = 0; i < letters.size(); ++i) EXPECT_EQ(letters[i].has_body, i >= 4) << i;
+    const auto gone = queue().dead_letter(letters[3].id);
+    ASSERT_FALSE(gone);
+    EXPECT_STREQ(gone.error().code, "queue.no_letter");
+    EXPECT_EQ(letters[3].code, "mp.refused");
+  }
+  std::vector<ItemId> all_letters;
+  const auto found = queue().dead_letters({}, 20).value();
+  for (const auto& letter : found) all_letters.push_back(letter.id);
+  EXPECT_EQ(queue().replay(all_letters).value(), 6u) << "what has no body stays";
+  EXPECT_EQ(queue().stats().buried, 4u);
+  EXPECT_EQ(queue().stats().buried_bytes, 4 * 128u);
+  EXPECT_EQ(queue().discard(all_letters).value(), 4u);
+  EXPECT_EQ(queue().stats().buried_bytes, 0u);
   EXPECT_EQ(metric("greengate_queue_buried_reports_total{code=\"mp.refused\"}"), 10.0);
+}
+
+TEST_F(EmbeddedStore, ForgetsTheOldestOfTooManyDeadLetters) {
+  options_.writer.housekeeping_every = 1ms;
+  config_.queue_bytes_max = 1 << 17;  // room for 64 reasons: half of an eighth, 128 bytes each
+  open();
+  keep_sequences("a", 1, 100);
+  const auto batch = lease();
+  ASSERT_TRUE(queue().bury(batch->lease, ids(*batch), {Remedy::reject, "mp.refused", "Refused.", {}}));
+  ASSERT_TRUE(eventually([this] { return queue().stats().buried == 64; })) << queue().stats().buried;
+  const auto letters = queue().dead_letters({}, 100).value();
+  ASSERT_EQ(letters.size(), 64u);
+  EXPECT_EQ(letters.front().name.sequence, 37u);
+  EXPECT_EQ(queue().trace(AgentId("a"), 200)->size(), 100u);
+  const auto bytes = queue().stats().buried_bytes;
+  reopen();
+  EXPECT_EQ(queue().stats().buried_bytes, bytes);
+  EXPECT_EQ(queue().stats().buried, 64u);
+}
+
+TEST_F(EmbeddedStore, GivesNoDamagedDeadLetterOut) {
+  open();
+  keep_sequences("a", 1, 2);
+  const auto batch = lease();
+  ASSERT_TRUE(queue().bury(batch->lease, ids(*batch), {Remedy::reject, "mp.refused", "Refused.", {}}));
+  close();
+  sql("UPDATE buried_bodies SET body = x'00' WHERE id = (SELECT min(id) FROM buried_bodies)");
+  open();
+  const auto letters = queue().dead_letters({}, 10).value();
+  const auto damaged = queue().dead_letter(letters[0].id);
+  ASSERT_FALSE(damaged);
+  EXPECT_STREQ(damaged.error().code, "queue.no_letter");
+  EXPECT_EQ(metric("greengate_store_damaged_records_total"), 1.0);
+  EXPECT_EQ(queue().dead_letter(letters[1].id).value().body, "a/2");
+  EXPECT_EQ(queue().replay({letters[0].id, letters[1].id}).value(), 2u);
+  const auto back = lease();
+  EXPECT_EQ(sequences(back), Sequences{2}) << "a lease meets the damage and sets the record aside";
+  ASSERT_TRUE(queue().settle(back->lease, all(*back)));  // goes through the same writer, after that
+  EXPECT_EQ(queue().stats().damaged, 1u);
 }
 
 TEST_F(EmbeddedStore, RefusesADatabaseOfAnotherProgramAndLeavesItAlone) {
@@ -453,74 +484,6 @@ TEST(OpenStore, NamesTheKindsThereAre) {
   ASSERT_EQ(config.problems().size(), 1u);
   EXPECT_NE(config.problems()[0].message.find("papyrus"), std::string::npos);
   EXPECT_TRUE(store::StoreConfig{}.problems().empty());
-}
-
-// Goal: nothing acknowledged is lost by kill -9. Method: a child keeps reports, two batches in
-// flight, and tells each acknowledged one over a pipe; we kill it at a random moment, open its
-// store and find every one of them, in order and once. It goes on in the same directory, twenty
-// times.
-TEST_F(EmbeddedStore, LosesNothingAcknowledgedToKillNine) {
-  const unsigned seed = std::random_device{}();
-  std::mt19937 random(seed);
-  std::printf("seed %u\n", seed);
-  std::map<std::string, std::uint64_t> acknowledged;
-  for (int round = 0; round < 20; ++round) {
-    int ends[2];
-    ASSERT_EQ(pipe(ends), 0);
-    const std::string out = std::to_string(ends[1]);
-    fflush(nullptr);
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      execl(GREENGATE_CRASH_CHILD, "store_crash_child", directory_.path().c_str(), out.c_str(),
-            static_cast<char*>(nullptr));
-      _exit(127);
-    }
-    ::close(ends[1]);
-    FILE* told = fdopen(ends[0], "r");
-    char agent[32];
-    unsigned long long sequence = 0;
-    // Killed after a random number of acknowledgements: whatever it is doing then.
-    const auto until = 1 + random() % 400;
-    std::size_t lines = 0;
-    while (lines < until && fscanf(told, "%31s %llu", agent, &sequence) == 2) {
-      acknowledged[agent] = std::max<std::uint64_t>(acknowledged[agent], sequence);
-      ++lines;
-    }
-    ASSERT_EQ(lines, until) << "the child ended by itself";
-    kill(child, SIGKILL);
-    while (fscanf(told, "%31s %llu", agent, &sequence) ==
-           2) {  // what it still said before it died counts
-      acknowledged[agent] = std::max<std::uint64_t>(acknowledged[agent], sequence);
-    }
-    fclose(told);
-    int status = 0;
-    waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFSIGNALED(status)) << status;
-
-    open();
-    for (const auto& [id, last] : acknowledged) {
-      EXPECT_GE(queue().last_sequence(AgentId(id), 1), last)
-          << id << " round " << round << " seed " << seed;
-    }
-    close();
-  }
-  open();
-  std::map<std::string, Sequences> found;
-  while (const auto batch = lease(1'000, 64 << 20)) {
-    for (const auto& leased : batch->reports) {
-      EXPECT_EQ(leased.body, batch->agent.raw() + "/" + std::to_string(leased.name.sequence));
-      found[batch->agent.raw()].push_back(leased.name.sequence);
-    }
-    ASSERT_TRUE(queue().settle(batch->lease, all(*batch)));
-  }
-  for (const auto& [id, last] : acknowledged) {
-    const auto& sequences = found[id];
-    ASSERT_GE(sequences.size(), last) << id;
-    for (std::size_t i = 0; i < sequences.size(); ++i)
-      ASSERT_EQ(sequences[i], i + 1) << id << " seed " << seed;
-  }
-  EXPECT_EQ(queue().stats().damaged, 0u);
 }
 
 }  // namespace

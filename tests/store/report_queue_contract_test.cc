@@ -279,6 +279,43 @@ TEST_P(ReportQueue, BringsAPinnedGroupBackWholeUnmixedWithItsNoteAndCounters) {
   EXPECT_EQ(sequences(lease()), (Sequences{4, 5}));
 }
 
+TEST_P(ReportQueue, PinsSeveralMessagesAtOnceAllOrNothing) {
+  keep_sequences("a", 1, 6);
+  auto batch = lease();
+  const auto& reports = batch->reports;
+  ASSERT_TRUE(queue().pin(batch->lease,
+                          {{{reports[3].id, reports[0].id}, "one"}, {{reports[1].id}, "two"}, {{reports[4].id, reports[2].id}, "three"}},
+                          {{"serial", 7}, {"state.serial", 9}}));
+  EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 7u);
+  EXPECT_EQ(registry().counter(AgentId("a"), "state.serial"), 9u);
+
+  for (const auto& wrong : std::vector<std::vector<store::Pin>>{
+           {{{reports[5].id}, "a fourth"}, {{ItemId(reports[5].id.raw() + 1)}, "not in this lease"}},
+           {{{reports[5].id}, "a fourth"}, {{reports[5].id}, "twice"}}}) {
+    const auto refused = queue().pin(batch->lease, wrong, {{"serial", 8}});
+    ASSERT_FALSE(refused);
+    EXPECT_STREQ(refused.error().code, "queue.lease_lost");
+  }
+  EXPECT_EQ(registry().counter(AgentId("a"), "serial"), 7u);
+  ASSERT_TRUE(queue().settle(batch->lease, {{reports[1].id}}));
+  queue().hand_back(batch->lease);
+
+  const std::vector<std::pair<Sequences, std::string>> expected = {{{1, 4}, "one"}, {{3, 5}, "three"}, {{6}, ""}};
+  EXPECT_EQ(sequences(lease(1)), expected[0].first);
+  reopen();
+  for (const auto& [numbers, note] : expected) {
+    auto message = lease(1);
+    EXPECT_EQ(sequences(message), numbers);
+    for (const auto& leased : message->reports) EXPECT_EQ(leased.note, note);
+    ASSERT_TRUE(queue().postpone(message->lease, ids(*message), 0ms, busy));
+    message = lease(1);
+    EXPECT_EQ(sequences(message), numbers) << "a message that is not settled keeps its place";
+    ASSERT_TRUE(queue().settle(message->lease, all(*message)));
+  }
+  EXPECT_EQ(queue().stats().waiting, 0u);
+  EXPECT_EQ(registry().counter(AgentId("a"), "state.serial"), 9u);
+}
+
 TEST_P(ReportQueue, MovesNoCounterForALostLease) {
   keep_sequences("a", 1, 1);
   const auto batch = lease();
@@ -417,8 +454,9 @@ TEST_P(ReportQueue, RefusesBulkLanesFirstAndControlAndStateAtTheBound) {
   EXPECT_EQ(offer(Lane::state), Kept::stored);
   EXPECT_EQ(offer(Lane::state), Kept::full);
   EXPECT_EQ(offer(Lane::control), Kept::full);
-  const auto batch = lease();
-  ASSERT_TRUE(queue().settle(batch->lease, all(*batch)));
+  while (const auto batch = lease()) {
+    ASSERT_TRUE(queue().settle(batch->lease, all(*batch)));
+  }
   EXPECT_EQ(offer(Lane::inventory), Kept::stored) << "settling makes room";
 }
 

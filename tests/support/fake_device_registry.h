@@ -17,7 +17,7 @@
 namespace greengate::test {
 
 /// A device registry in memory; enrol() answers on a thread of its own, as the store's does.
-class FakeDeviceRegistry final : public store::DeviceRegistry {
+class FakeDeviceRegistry : public store::DeviceRegistry {
  public:
   FakeDeviceRegistry() : writer_([this] { write(); }) {}
   ~FakeDeviceRegistry() override {
@@ -69,7 +69,13 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
     found->second.state = state;
     return found->second;
   }
-  Result<void> set_site_identity(const AgentId&, const store::SiteIdentity&) override { return {}; }
+  Result<void> set_site_identity(const AgentId& id, const store::SiteIdentity& identity) override {
+    std::lock_guard lock(mutex_);
+    const auto found = devices_.find(id);
+    if (found == devices_.end()) return fail(Remedy::reject, "registry.unknown", "There is no such agent.");
+    found->second.site = identity;
+    return {};
+  }
   void note_seen(const AgentId& id, WallTime at, const std::string& host_name,
                  const std::string& fqdn, const std::string& operating_system,
                  const std::string& agent_version) override {
@@ -83,11 +89,17 @@ class FakeDeviceRegistry final : public store::DeviceRegistry {
   }
   std::uint64_t counter(const AgentId&, const std::string&) const override { return 0; }
   Result<std::optional<std::string>> fact(const AgentId& id, const std::string& name) override {
+    std::lock_guard lock(mutex_);
     const auto found = facts_.find({id, name});
     return found == facts_.end() ? std::optional<std::string>() : std::optional(found->second);
   }
   Result<void> set_fact(const AgentId& id, const std::string& name, const std::string& value) override {
-    facts_[{id, name}] = value;
+    std::lock_guard lock(mutex_);
+    if (!devices_.contains(id)) return fail(Remedy::reject, "registry.unknown", "There is no such agent.");
+    if (value.empty())
+      facts_.erase({id, name});
+    else
+      facts_[{id, name}] = value;
     return {};
   }
   Result<void> add_token(const store::Token& token) override {

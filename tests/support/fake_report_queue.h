@@ -52,6 +52,10 @@ class FakeReportQueue : public store::ReportQueue {
     std::lock_guard lock(mutex_);
     return stored_;
   }
+  std::vector<store::NewReport> own() const {
+    std::lock_guard lock(mutex_);
+    return own_;
+  }
   std::size_t batches() const {
     std::lock_guard lock(mutex_);
     return batches_;
@@ -68,7 +72,12 @@ class FakeReportQueue : public store::ReportQueue {
     return found == last_.end() ? 0 : found->second;
   }
 
-  Result<ItemId> keep_own(store::NewReport) override { return tl::unexpected(lost().error()); }
+  Result<ItemId> keep_own(store::NewReport report) override {
+    std::lock_guard lock(mutex_);
+    if (error_) return tl::unexpected<Error>(*error_);
+    own_.push_back(std::move(report));
+    return ItemId(own_.size());
+  }
   Result<std::optional<store::Batch>> lease(store::LaneSet, std::uint32_t, std::uint64_t,
                                             std::chrono::milliseconds) override {
     return std::optional<store::Batch>{};
@@ -153,7 +162,7 @@ class FakeReportQueue : public store::ReportQueue {
   std::optional<Error> error_;
   std::set<store::Lane> full_;
   std::map<std::pair<AgentId, std::uint64_t>, std::uint64_t> last_;
-  std::vector<store::NewReport> stored_;
+  std::vector<store::NewReport> stored_, own_;
   std::size_t batches_ = 0;
   std::thread writer_;
 };

@@ -14,6 +14,8 @@ TEST(DeliveryNote, ComesBackAsItWasWritten) {
   note.version_major = 7;
   note.version_minor = 3;
   note.first_serial = 18'446'744'073'709'551'615ull;
+  note.baseline_major = 6;
+  note.baseline_minor = 99;
   const auto read = read_note(write_note(note));
   ASSERT_TRUE(read);
   EXPECT_EQ(read->message_id, note.message_id);
@@ -21,10 +23,20 @@ TEST(DeliveryNote, ComesBackAsItWasWritten) {
   EXPECT_EQ(read->version_major, 7u);
   EXPECT_EQ(read->version_minor, 3u);
   EXPECT_EQ(read->first_serial, note.first_serial);
+  EXPECT_EQ(read->baseline_major, 6u);
+  EXPECT_EQ(read->baseline_minor, 99u);
+}
+
+TEST(DeliveryNote, OneFromBeforeThereWereBaselinesIsRead) {
+  const auto read = read_note("1 {X} 1768472430123 7 0 5");
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->version_major, 7u);
+  EXPECT_EQ(read->first_serial, 5u);
+  EXPECT_EQ(read->baseline_major, 0u);
 }
 
 TEST(DeliveryNote, RefusesWhatItDidNotWrite) {
-  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} a 1 1 1"}) {
+  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 1", "1 {X} a 1 1 1"}) {
     const auto read = read_note(text);
     ASSERT_FALSE(read) << text;
     EXPECT_STREQ(read.error().code, "note.unreadable");

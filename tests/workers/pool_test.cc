@@ -11,14 +11,14 @@ using store::Outcome;
 
 class PoolTest : public SiteFixture {
  protected:
-  PoolTest() : translator_(settings_) {
+  PoolTest() : translator_(settings_), inventories_({}, settings_, store_->baselines(), metrics_) {
     config_.workers = 2;
     config_.retry_base = std::chrono::milliseconds(10);
     config_.retry_cap = std::chrono::milliseconds(10);
   }
   void start() {
-    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, *courier_,
-                                   clock_, metrics_, [this](const ReportOutcome& outcome) {
+    pool_ = std::make_unique<Pool>(config_, store_->reports(), store_->devices(), *identities_, translator_, inventories_,
+                                   *courier_, clock_, metrics_, [this](const ReportOutcome& outcome) {
                                      {
                                        std::lock_guard lock(mutex_);
                                        outcomes_.push_back(outcome);
@@ -45,6 +45,7 @@ class PoolTest : public SiteFixture {
 
   PoolConfig config_;
   Translator translator_;
+  InventoryPlanner inventories_;
   std::unique_ptr<Pool> pool_;
   std::mutex mutex_;  // guards everything below
   std::condition_variable changed_;
@@ -176,6 +177,68 @@ TEST_F(PoolTest, SupersedesAnOlderInventoryThatNobodySentYet) {
   EXPECT_EQ(by_sequence[1], Outcome::superseded);
   EXPECT_EQ(by_sequence[2], Outcome::delivered);
   EXPECT_EQ(door_->sent().size(), 1u);
+}
+
+// Every inventory hangs at the management point until the test lets go; more devices wait with one than there are workers.
+TEST_F(PoolTest, StateGoesOnWhileBulkHangs) {
+  config_.workers = 4;
+  std::promise<void> let_go;
+  const auto gate = let_go.get_future().share();
+  std::atomic<int> hanging{0};
+  door_->answer_with([&](const adapters::OutgoingMessage& message) -> Result<adapters::Verdict> {
+    if (adapters::message_type_of(message) == MessageType::state) return adapters::Verdict{};
+    ++hanging;
+    gate.wait();
+    return adapters::Verdict{};
+  });
+  std::vector<AgentId> agents;
+  for (int i = 0; i < 6; ++i) {
+    agents.push_back(enrol("web0" + std::to_string(i)));
+    make_ready(agents.back());
+    keep(agents.back(), 1, v1::KIND_DISCOVERY, discovery_body(), store::Lane::discovery);
+  }
+  start();
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (hanging < 3 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+  EXPECT_EQ(hanging, 3) << "a quarter of the workers is not for bulk";
+  // Of a device whose discovery hangs, and of one whose has not begun.
+  for (const AgentId& agent : agents) keep(agent, 2, v1::KIND_STATE_MESSAGES, state_body());
+  const auto told = outcomes(6);
+  for (const auto& outcome : told) EXPECT_EQ(outcome.name.sequence, 2u);
+  EXPECT_EQ(hanging, 3);
+  let_go.set_value();
+  EXPECT_EQ(outcomes(12).size(), 12u);
+}
+
+// Not leased and put back: left alone, without an attempt, until its time comes.
+TEST_F(PoolTest, LeavesWhatTheBudgetHasNoRoomForInTheQueue) {
+  PacingConfig pacing;
+  pacing.of(MessageType::discovery) = "1/1h";
+  pacing.burst = 1;
+  open_courier(pacing);
+  const AgentId other = enrol("web01");
+  for (const AgentId& agent : {agent_, other}) {
+    make_ready(agent);
+    keep(agent, 1, v1::KIND_DISCOVERY, discovery_body(), store::Lane::discovery);
+    keep(agent, 2, v1::KIND_STATE_MESSAGES, state_body());
+  }
+  start();
+  outcomes(3);
+  std::size_t waiting = 0;
+  for (const AgentId& agent : {agent_, other}) {
+    const auto traces = store_->reports().trace(agent, 10);
+    ASSERT_TRUE(traces);
+    for (const auto& trace : *traces) {
+      if (trace.outcome) continue;
+      ++waiting;
+      EXPECT_EQ(trace.kind, static_cast<std::uint32_t>(v1::KIND_DISCOVERY));
+      EXPECT_EQ(trace.attempts, 0u);
+      EXPECT_FALSE(trace.leased);
+    }
+  }
+  EXPECT_EQ(waiting, 1u);
+  clock_.advance(std::chrono::hours(1));
+  EXPECT_EQ(outcomes(4).size(), 4u);
 }
 
 TEST_F(PoolTest, ComplainsAboutEverySettingAtOnce) {

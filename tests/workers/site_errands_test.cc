@@ -144,14 +144,6 @@ TEST_F(SiteErrandsTest, RemembersARejectionAndAsksAgainOnlyLater) {
   EXPECT_EQ(asked, 2);
 }
 
-TEST_F(SiteErrandsTest, AsksForPolicyOfAReadyAgentWhenToldTo) {
-  make_ready(agent_);
-  start();
-  errands_->ask_policy(agent_, milliseconds(0));
-  ASSERT_TRUE(door_->wait_for(1));
-  EXPECT_EQ(door_->sent()[0].endpoint, "MP_PolicyManager");
-}
-
 TEST_F(SiteErrandsTest, AsksNothingForAnAgentThatIsGone) {
   door_->answer_with([](const auto&) -> Result<adapters::Verdict> { return replying(reply_xml("Registration", 1, given)); });
   start();

@@ -31,7 +31,16 @@ class ScriptedDoor : public workers::MpDoor {
   using Answer = std::function<Result<adapters::Verdict>(const adapters::OutgoingMessage&)>;
 
   const std::string& name() const override { return name_; }
-  Result<std::string> get(std::string_view) override { return std::string(); }
+  Result<std::string> get(std::string_view target) override {
+    Document document;
+    {
+      std::lock_guard lock(mutex_);
+      got_.emplace_back(target);
+      document = document_;
+    }
+    changed_.notify_all();
+    return document ? document(std::string(target)) : Result<std::string>(std::string());
+  }
   Result<adapters::Verdict> send(const adapters::OutgoingMessage& message) override {
     Answer answer;
     {
@@ -46,6 +55,16 @@ class ScriptedDoor : public workers::MpDoor {
   struct Sent {
     std::string endpoint, message_id;
   };
+  using Document = std::function<Result<std::string>(const std::string& target)>;
+  /// What GETs are answered with; none: an empty document.
+  void give(Document document) {
+    std::lock_guard lock(mutex_);
+    document_ = std::move(document);
+  }
+  std::vector<std::string> got() const {
+    std::lock_guard lock(mutex_);
+    return got_;
+  }
   void answer_with(Answer answer) {
     std::lock_guard lock(mutex_);
     answer_ = std::move(answer);
@@ -65,7 +84,9 @@ class ScriptedDoor : public workers::MpDoor {
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable changed_;
   std::vector<Sent> sent_;
+  std::vector<std::string> got_;
   Answer answer_;
+  Document document_;
 };
 
 /// A real store in a folder of its own, one enrolled agent, and one scripted management point.
@@ -88,18 +109,23 @@ class SiteFixture : public ::testing::Test {
     identities_ = std::make_unique<workers::Identities>(settings_, store_->devices(), *sealer, 16);
     agent_ = enrol("db01");
 
-    workers::CourierConfig courier;
-    courier.rest = {std::chrono::milliseconds(50), std::chrono::milliseconds(50)};
-    auto door = std::make_unique<ScriptedDoor>();
-    door_ = door.get();
-    std::vector<std::unique_ptr<workers::MpDoor>> doors;
-    doors.push_back(std::move(door));
-    courier_ = std::make_unique<workers::Courier>(courier, std::move(doors), clock_, metrics_, 1);
+    open_courier({});
   }
   ~SiteFixture() override {
     store_->stop();
     store_.reset();
     std::filesystem::remove_all(folder_);
+  }
+
+  void open_courier(workers::PacingConfig pacing) {
+    workers::CourierConfig courier;
+    courier.rest = {std::chrono::milliseconds(50), std::chrono::milliseconds(50)};
+    courier.pacing = std::move(pacing);
+    auto door = std::make_unique<ScriptedDoor>();
+    door_ = door.get();
+    std::vector<std::unique_ptr<workers::MpDoor>> doors;
+    doors.push_back(std::move(door));
+    courier_ = std::make_unique<workers::Courier>(courier, std::move(doors), clock_, metrics_, 1);
   }
 
   AgentId enrol(const std::string& host) {
@@ -131,11 +157,11 @@ class SiteFixture : public ::testing::Test {
     ASSERT_TRUE(store_->devices().set_site_identity(agent, site));
   }
 
-  void keep(const AgentId& agent, std::uint64_t sequence, std::uint32_t kind, std::string body) {
+  void keep(const AgentId& agent, std::uint64_t sequence, std::uint32_t kind, std::string body, store::Lane lane = store::Lane::state) {
     store::NewReport report;
     report.name = {agent, 1, sequence};
     report.kind = kind;
-    report.lane = store::Lane::state;
+    report.lane = lane;
     report.collected_at = clock_.wall();
     report.body = std::move(body);
     std::vector<store::NewReport> batch;

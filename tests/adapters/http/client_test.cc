@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 namespace greengate::test {
 namespace {
@@ -299,6 +300,37 @@ TEST(HttpClient, RefusesNewExchangesOnceStopping) {
   EXPECT_EQ(bench.net_code(server), "http.stopping");
 }
 
+// The server reads the request and never answers; only the client's own end ends it.
+TEST(HttpClient, EndsWhatIsUnderWayAtOnceWhenAbandoned) {
+  std::promise<void> asked;
+  ScriptedServer server([&](ScriptedServer::Peer& peer) {
+    peer.read_request();
+    asked.set_value();
+    peer.wait_for_close();
+  });
+  Bench bench;
+  auto waiting = std::async(std::launch::async,
+                            [&] { return bench.client->exchange_and_wait(bench.request(server)); });
+  asked.get_future().wait();
+  bench.client->abandon();
+  ASSERT_EQ(waiting.wait_for(milliseconds(5'000)), std::future_status::ready);
+  const auto reply = waiting.get();
+  ASSERT_FALSE(reply);
+  EXPECT_STREQ(reply.error().code, "http.stopping");
+  EXPECT_EQ(reply.error().remedy, Remedy::halt);
+  EXPECT_EQ(bench.code(server), "http.stopping");
+}
+
+TEST(HttpClient, EndsWhatIsUnderWayOnTheNetThreadWhenAbandoned) {
+  Bench bench;
+  ScriptedServer server([&](ScriptedServer::Peer& peer) {
+    peer.read_request();
+    bench.client->abandon();
+    peer.wait_for_close();
+  });
+  EXPECT_EQ(bench.net_code(server), "http.stopping");
+}
+
 TEST(HttpClient, ServesManyThreadsAtOnce) {
   ScriptedServer server(always(ok));
   Bench bench;
@@ -376,7 +408,7 @@ TEST(HttpClientTls, EndsAtItsDeadlineInAHandshakeThatNeverEnds) {
   request.server.tls = true;
   const auto reply = bench.client->exchange_and_wait(request);
   ASSERT_FALSE(reply);
-  EXPECT_STREQ(reply.error().code, "http.timeout");
+  EXPECT_STREQ(reply.error().code, "http.connect_timeout");
 }
 
 TEST(HttpClientTls, SaysAtOnceWhichFileCannotBeUsed) {

@@ -56,6 +56,24 @@ class ManagementPointTest : public testing::Test {
   std::unique_ptr<ManagementPoint> point_;
 };
 
+std::vector<std::string>* warnings = nullptr;
+
+TEST_F(ManagementPointTest, WarnsOfAMessageLargerThanSitesUsuallyTake) {
+  std::vector<std::string> lines;
+  warnings = &lines;
+  set_log_sink([](std::string_view line) { warnings->emplace_back(line); });
+  OutgoingMessage message;
+  message.endpoint = "MP_HinvEndpoint";
+  message.xml_bytes = settings_.message_bytes_warn;
+  (void)point_->send(message);
+  EXPECT_TRUE(lines.empty());
+  message.xml_bytes += 1;
+  (void)point_->send(message);
+  set_log_sink({});
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find("what=MP_HinvEndpoint bytes=5242881"), std::string::npos) << lines[0];
+}
+
 TEST_F(ManagementPointTest, SendsAnInvokeAndReadsItsReply) {
   const std::string xml = sample("policy-reply.xml");
   answer_ = HttpReply(200, "multipart/mixed; boundary=\"b\"",
@@ -93,14 +111,25 @@ TEST_F(ManagementPointTest, PassesOnRefusalsAndFailures) {
   EXPECT_EQ(busy.error().retry_after, std::chrono::seconds(30));
 }
 
-TEST_F(ManagementPointTest, ReadsSmallDocumentsInEitherEncoding) {
+TEST_F(ManagementPointTest, BringsSmallDocumentsAsTheirBytesWereSent) {
   answer_ = HttpReply(200, "text/xml", "<MPList />");
   EXPECT_EQ(*point_->get("/SMS_MP/.sms_aut?MPLIST"), "<MPList />");
   EXPECT_EQ(seen_.target, "/SMS_MP/.sms_aut?MPLIST");
-  answer_ = HttpReply(200, "text/xml", "\xFF\xFE" + utf16_from_utf8("<MPList />"));
-  EXPECT_EQ(*point_->get("/SMS_MP/.sms_aut?MPLIST"), "<MPList />");
-  answer_ = HttpReply(404, "text/html", "");
-  EXPECT_STREQ(point_->get("/x").error().code, "mp.not_there");
+  const std::string wide = "\xFF\xFE" + utf16_from_utf8("<MPList />") + std::string(2, '\0');
+  answer_ = HttpReply(200, "text/xml", wide);
+  EXPECT_EQ(*point_->get("/SMS_MP/.sms_aut?MPLIST"), wide);
+}
+
+TEST_F(ManagementPointTest, HoldsADocumentThatIsNotThereAgainstNobody) {
+  for (const unsigned status : {401u, 403u, 404u, 405u}) {
+    answer_ = HttpReply(status, "text/html", "");
+    const auto got = point_->get("/x");
+    ASSERT_FALSE(got);
+    EXPECT_STREQ(got.error().code, "mp.no_document");
+    EXPECT_EQ(got.error().remedy, Remedy::reject) << "a retry would rest the management point";
+  }
+  answer_ = HttpReply(503, "text/html", "");
+  EXPECT_STREQ(point_->get("/x").error().code, "mp.unavailable");
 }
 
 }  // namespace
