@@ -37,6 +37,10 @@ AdminReply Admin::answer(const AdminCall& call) {
 
   if (is(2, "status") && get) return status();
   if (is(2, "agents") && get) return agents();
+  if (is(3, "classes") && get && house_.class_shape) {
+    const auto shape = house_.class_shape(path[2]);
+    return shape ? ok(*shape) : problem(shape.error());
+  }
   if (is(2, "tokens") && get) return tokens();
   if (is(2, "tokens") && post) return create_token(call.body);
   if (is(3, "tokens") && remove) return revoke_token(path[2]);
@@ -64,7 +68,7 @@ AdminReply Admin::answer(const AdminCall& call) {
     }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
-  for (const char* known : {"status", "agents", "tokens", "dead-letters"}) {
+  for (const char* known : {"status", "agents", "tokens", "dead-letters", "classes"}) {
     if (path.size() >= 2 && path[0] == "v1" && path[1] == known) {
       return problem(405, "admin.method", call.method + " " + call.target + " is not something that can be asked.");
     }

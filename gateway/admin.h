@@ -40,6 +40,7 @@ class Admin {
     std::function<Result<void>(const AgentId&)> rotate_key;
     std::function<std::string()> agent_endpoint;  ///< Where agents connect.
     std::function<std::string()> gateway_key;     ///< The public key they pin.
+    std::function<Result<boost::json::value>(const std::string&)> class_shape;  ///< Of an inventory class, by its name.
     Replayer* replayer = nullptr;                 ///< None: nothing can be replayed here.
     MessageOf message_of;                         ///< What a report would be sent as; none where nothing is delivered.
     /// What other parts know of one agent, under the name it has in `explain`: "identity", "inventory", "policy", "pacing", …

@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 #include "core/random.h"
 #include "gateway/admin.h"
+#include "gateway/class_shapes.h"
 #include "gateway/doors.h"
 #include "gateway/enquiries.h"
 #include "gateway/explain_parts.h"
@@ -282,6 +283,12 @@ void House::Rooms::connect() {
   pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {
     (void)ingest->ask_full_state(agent, "The site asks for a state this gateway never had.");
   });
+  store->reports().on_expired([this](const std::vector<store::ReportName>& expired) {
+    for (const store::ReportName& name : expired) {
+      if (name.incarnation == 0) continue;  // our own: no agent waits for it
+      (void)ingest->send_receipt(name.agent, receipt_of({name, store::Outcome::expired, "report.expired", "Its time to live ended before it could be delivered."}, clock.wall()));
+    }
+  });
   ingest->listen(*doorkeeper);
   ingest->on_task_result([this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); });
   if (config.has_role("deliver")) ingest->on_ask([this](const AgentId& agent, const v1::Ask& ask) { enquiries->asked(agent, ask); });
@@ -304,6 +311,7 @@ Admin::House House::Rooms::facts() {
   facts.rotate_key = [this](const AgentId& agent) { return errands->rotate(agent); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
+  facts.class_shape = [this](const std::string& name) { return class_shape(store->devices(), store->baselines(), name); };
   if (config.has_role("deliver")) facts.replayer = replayer.get();
   facts.message_of = [this](const store::LeasedReport& report) { return preview->xml_of(report); };
   if (config.has_role("deliver")) {
