@@ -36,7 +36,7 @@ TEST(DeliveryNote, OneFromBeforeThereWereBaselinesIsRead) {
 }
 
 TEST(DeliveryNote, RefusesWhatItDidNotWrite) {
-  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 1", "1 {X} a 1 1 1"}) {
+  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 1 1", "1 {X} a 1 1 1"}) {
     const auto read = read_note(text);
     ASSERT_FALSE(read) << text;
     EXPECT_STREQ(read.error().code, "note.unreadable");
