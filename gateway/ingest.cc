@@ -101,11 +101,6 @@ AdmissionConfig admission_of(const AgentsConfig& config) {
   return made;
 }
 
-SlotsConfig slots_of(const AgentsConfig& config) {
-  return {config.reconnects_per_second, config.reconnect_window_min, config.reconnect_window_max,
-          config.report_window};
-}
-
 EnrolmentConfig enrolment_of(const AgentsConfig& config) {
   EnrolmentConfig made;
   made.enrolments_per_second = config.enrolments_per_second;
