@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -169,6 +170,28 @@ TEST_F(WholeCollection, TransferGoesOnAfterGatewayAndAgentWereCutOff) {
   EXPECT_THAT(seen.transfers, SizeIs(1)) << "the first transfer went on";
   EXPECT_EQ(chunks(seen), 96u);
   EXPECT_THAT(seen.complaints, IsEmpty());
+}
+
+// For a Release build, as in whole_agent_test.cc: what the agent needed at most, a 20 MiB file and a
+// software inventory included, stays within twice the promise for the idle agent.
+TEST_F(WholeCollection, LargeFileTravelsInLittleMemory) {
+  const char* bound = std::getenv("GREENGATE_AGENT_RSS_KB_MAX");
+  if (!bound) GTEST_SKIP() << "GREENGATE_AGENT_RSS_KB_MAX is not set";
+  write("large.conf", content_of(20 << 20));
+  Program running({agent, "--config",
+                   write_config("files.collect = [\"" + scratch_.file("tree") +
+                                "/*.conf\"]\nfiles.file_bytes_max = \"24MiB\"\n"
+                                "files.bytes_per_second = \"64MiB\"\n")});
+  ASSERT_TRUE(router_.wait([](const Seen& seen) { return seen.files.size() == 1; }, 120s));
+  std::ifstream status("/proc/" + std::to_string(running.pid()) + "/status");
+  std::string line;
+  long peak_kb = 0;
+  while (std::getline(status, line)) {
+    if (line.starts_with("VmHWM:")) peak_kb = std::atol(line.c_str() + 6);
+  }
+  EXPECT_GT(peak_kb, 0);
+  EXPECT_LE(peak_kb, 2 * std::atol(bound));
+  RecordProperty("peak_kb", static_cast<int>(peak_kb));
 }
 
 TEST_F(WholeCollection, ConnectionCutAloneLosesNothing) {

@@ -1,9 +1,14 @@
 #include "gateway/admin.h"
 
 #include "core/metrics.h"
+#include "gateway/class_shapes.h"
 #include "gateway/enrolment_token.h"
 #include "store/open_store.h"
 #include "tests/support/manual_clock.h"
+#include "workers/baseline_form.h"
+
+#include "greengate/v1/frame.pb.h"
+#include "greengate/v1/report.pb.h"
 
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
@@ -43,6 +48,7 @@ class AdminTest : public ::testing::Test {
     };
     house.agent_endpoint = [] { return std::string("tcp://127.0.0.1:7443"); };
     house.gateway_key = [] { return std::string("KEY"); };
+    house.class_shape = [this](const std::string& name) { return gateway::class_shape(store_->devices(), store_->baselines(), name); };
     admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
   }
   ~AdminTest() override {
@@ -143,6 +149,41 @@ TEST_F(AdminTest, TracesReportsWithTheirTimes) {
   ASSERT_EQ(reports.size(), 1u);
   EXPECT_EQ(reports[0].at("kind").as_string(), "hardware inventory");
   EXPECT_EQ(reports[0].at("state").as_string(), "waiting");
+}
+
+TEST_F(AdminTest, DescribesAnInventoryClassAsTheSiteHasIt) {
+  const AgentId agent = enrol("db01", "a");
+  ask(200, "POST", "/v1/agents/db01/approve");
+  v1::HardwareInventory inventory;
+  v1::InventoryClass& one = *inventory.add_classes();
+  one.set_name("Contoso_Thing");
+  one.add_properties("Id");
+  one.add_properties("Size");
+  one.add_properties("Seen");
+  one.add_key_properties(0);
+  one.add_instances()->add_values()->set_text("a");
+  v1::InventoryInstance& second = *one.add_instances();
+  second.add_values()->set_text("b");
+  second.add_values()->set_unsigned_integer(5);
+  store::NewReport report;
+  report.name = {agent, 1, 1};
+  report.kind = v1::KIND_HARDWARE_INVENTORY;
+  report.lane = store::Lane::inventory;
+  report.body = "x";
+  std::promise<void> kept;
+  store_->reports().keep({report}, [&](auto) { kept.set_value(); });
+  kept.get_future().get();
+  auto batch = store_->reports().lease(store::LaneSet::all(), 1, 1 << 20, std::chrono::milliseconds(0)).value();
+  ASSERT_TRUE(batch);
+  store::BaselineMove move;
+  move.kind = v1::KIND_HARDWARE_INVENTORY;
+  move.major = 1;
+  move.body = workers::write_baseline({1, 1, "GUID:X", {}}, inventory.SerializeAsString());
+  ASSERT_TRUE(store_->reports().settle(batch->lease, {{batch->reports[0].id, store::Outcome::delivered, "m"}}, {move}));
+  const auto shape = ask(200, "GET", "/v1/classes/Contoso_Thing");
+  EXPECT_EQ(json::serialize(shape.at("keys")), R"(["Id"])");
+  EXPECT_EQ(json::serialize(shape.at("properties")), R"({"Id":"string","Size":"unsigned","Seen":"string"})");
+  EXPECT_EQ(code(ask(404, "GET", "/v1/classes/Other")), "admin.not_found");
 }
 
 TEST_F(AdminTest, SaysWhatCannotBeAsked) {
