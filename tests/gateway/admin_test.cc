@@ -41,6 +41,11 @@ class AdminTest : public ::testing::Test {
     house.management_points = [] { return std::vector<workers::MpHealth>{}; };
     house.pushes = [] { return gateway::PushCounts{}; };
     house.state_changed = [this](const AgentId& agent, store::DeviceState) { changed_.push_back(agent.raw()); };
+    house.rotate_key = [this](const AgentId& agent) -> Result<void> {
+      rotated_.push_back(agent.raw());
+      if (rotated_.size() == 1) return {};
+      return fail(Remedy::reject, "identity.not_ready", "The agent is not ready at the site.");
+    };
     house.agent_endpoint = [] { return std::string("tcp://127.0.0.1:7443"); };
     house.gateway_key = [] { return std::string("KEY"); };
     house.class_shape = [this](const std::string& name) { return gateway::class_shape(store_->devices(), store_->baselines(), name); };
@@ -73,7 +78,7 @@ class AdminTest : public ::testing::Test {
   Metrics metrics_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Admin> admin_;
-  std::vector<std::string> changed_;
+  std::vector<std::string> changed_, rotated_;
 };
 
 TEST_F(AdminTest, CountsAgentsByTheirState) {
@@ -193,6 +198,14 @@ TEST(EnrolmentToken, SecretsAreLongReadableAndNeverTheSame) {
   EXPECT_EQ(one.secret.size(), 3u + 32u);
   EXPECT_EQ(one.secret.find_first_not_of("-abcdefghjkmnpqrstuvwxyz023456789"), std::string::npos);
   EXPECT_EQ(one.hash, gateway::token_hash(one.secret));
+}
+
+TEST_F(AdminTest, ChangesAnAgentsKeyOrSaysWhyNot) {
+  const AgentId agent = enrol("db01", "a");
+  EXPECT_EQ(ask(200, "POST", "/v1/agents/db01/rotate-key").at("id").as_string(), agent.raw());
+  EXPECT_EQ(ask(409, "POST", "/v1/agents/db01/rotate-key").at("code").as_string(), "identity.not_ready");
+  EXPECT_EQ(rotated_, (std::vector<std::string>{agent.raw(), agent.raw()}));
+  ask(405, "GET", "/v1/agents/db01/rotate-key");
 }
 
 }  // namespace
