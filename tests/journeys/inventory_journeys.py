@@ -19,6 +19,15 @@ SHAPES = {
 NAMESPACES = {"SMS_LogicalDisk": "root\\cimv2\\sms"}
 
 
+# The gateway looks often, so that a wish for a resync is heard while a journey lasts.
+POLICY = "\n[policy]\ninterval = \"500ms\"\nfirst_window = \"0s\"\nfailure_base = \"200ms\"\nfailure_cap = \"1s\"\n"
+
+
+def software(files):
+    """{(path, name): size} as an agent sends it."""
+    return report_pb2.SoftwareInventory(files=[report_pb2.SoftwareFile(path=path, name=name, size=size) for (path, name), size in files.items()])
+
+
 def inventory(state):
     """{class: {key: [values]}} as an agent sends it."""
     message = report_pb2.HardwareInventory(collected_at_ms=1)
@@ -44,18 +53,28 @@ class Inventories(unittest.TestCase):
     def setUp(self):
         self.world = self.enterContext(estate())
         self.world.start_site()
-        self.world.start_gateway()
+        self.world.start_gateway(more=POLICY)
         self.one = ScriptedAgent(self.world, "scripted01")
         self.addCleanup(self.one.close)
 
     def report(self, state):
         return self.one.publish(frame_pb2.LANE_INVENTORY, frame_pb2.KIND_HARDWARE_INVENTORY, inventory(state))
 
-    def messages(self):
-        """Type and version of every hardware inventory the site accepted, and its XML."""
+    def report_files(self, files):
+        return self.one.publish(frame_pb2.LANE_INVENTORY, frame_pb2.KIND_SOFTWARE_INVENTORY, software(files))
+
+    def resync(self, kind):
+        """Waits until the site has everything again."""
+        def wanted():
+            return self.world.site.get(f"/mp/clients/{self.one.agent['site']['sms_id']}")["resync_wanted"].get(kind)
+        self.world.site.ask("POST", "/mp/resync", {"smsid": self.one.agent["site"]["sms_id"], "kind": kind})
+        self.world.wait(f"the answer to a resync of {kind}", lambda: not wanted())
+
+    def messages(self, door="MP_HinvEndpoint"):
+        """Type and version of every inventory the site accepted at that door, and its XML."""
         found = []
         for message in self.world.verdicts():
-            if message["client"] != self.one.agent["site"]["sms_id"] or message["verdict"] != "accepted" or message["endpoint"] != "MP_HinvEndpoint":
+            if message["client"] != self.one.agent["site"]["sms_id"] or message["verdict"] != "accepted" or message["endpoint"] != door:
                 continue
             report = ElementTree.fromstring((self.world.folder / "site" / message["folder"] / "body.xml").read_bytes())
             details = report.find("ReportHeader/ReportDetails")
@@ -80,6 +99,21 @@ class Inventories(unittest.TestCase):
                 else:
                     rows[key] = [values.get(c, "") for c in columns[1:]]
         return classes
+
+    def files_replayed(self):
+        files = {}
+        for kind, version, body in self.messages("MP_SinvEndpoint"):
+            if kind == "Full":
+                files = {}
+            for instance in body:
+                values = {p.tag: p.text or "" for p in instance.find("FileSystemFile")}
+                key, content = (values["Path"], values["Name"]), instance.get("Content")
+                self.assertEqual(key in files, content != "New", f"{content} {key} in {kind} {version}")
+                if content == "Deleted":
+                    del files[key]
+                else:
+                    files[key] = int(values["Size"])
+        return files
 
     def at_site(self):
         """What the simulated site says it knows."""
@@ -109,13 +143,29 @@ class Inventories(unittest.TestCase):
         self.assertEqual([(r["state"], r["code"]) for r in trace if r["kind"] == "hardware inventory"],
                          [("delivered", ""), ("superseded", "inventory.unchanged"), ("delivered", "")])
 
-    def test_random_states_over_deaths_and_a_failing_site_end_as_the_agents_state(self):
+    def test_a_resync_is_answered_without_the_agent(self):
+        state = {"Win32_Service": {"a": ["Running", "1"], "b": ["Stopped", "0"]}}
+        files = {("/usr/bin/", "a"): 1, ("/usr/bin/", "b"): 2}
+        for sequence in (self.report(state), self.report_files(files)):
+            self.assertEqual(self.one.outcome(sequence)[0], "RECEIPT_STATUS_DELIVERED")
+        state["Win32_Service"]["b"][0] = "Running"
+        self.assertEqual(self.one.outcome(self.report(state))[0], "RECEIPT_STATUS_DELIVERED")
+        self.one.close()  # the agent is gone
+
+        self.resync("hardware")
+        self.resync("software")
+        self.assertEqual([m[:2] for m in self.messages()], [("Full", "1.0"), ("Delta", "1.1"), ("Full", "2.0")])
+        self.assertEqual([m[:2] for m in self.messages("MP_SinvEndpoint")], [("Full", "1.0"), ("Full", "2.0")])
+        self.assertEqual(without_churn(self.at_site()), without_churn(state))
+        self.assertEqual(self.files_replayed(), files)
+
+    def test_random_states_over_deaths_resyncs_and_a_failing_site_end_as_the_agents_state(self):
         seed = int(os.environ.get("GREENGATE_SEED", random.SystemRandom().randrange(1 << 32)))
         print(f"seed {seed} (GREENGATE_SEED)", file=sys.stderr)
         dice = random.Random(seed)
-        state = {name: {} for name in SHAPES}
-        last = None
-        for step in range(40):
+        steps = 40
+        state, files = {name: {} for name in SHAPES}, {("/usr/bin/", "always"): 1}
+        for step in range(steps):
             for _ in range(dice.randrange(4)):
                 name = dice.choice(list(SHAPES))
                 key = f"{name[-4:]}-{dice.randrange(8)}"
@@ -123,28 +173,34 @@ class Inventories(unittest.TestCase):
                     state[name].pop(key, None)
                 else:
                     state[name][key] = [str(dice.randrange(5)) for _ in SHAPES[name][0][1:]]
+                files[("/usr/bin/", f"file {dice.randrange(6)}")] = dice.randrange(3)
+                files.pop(("/usr/bin/", f"file {dice.randrange(6)}"), None)
             # Sometimes a class could not be looked at; nothing is concluded from that.
             told = {name: rows for name, rows in state.items() if dice.random() > 0.1}
-            if step == 39:
-                told = state
-            last = self.report(told)
+            self.report(told if step < steps - 1 else state)
+            if dice.random() < 0.5 or step == steps - 1:
+                self.report_files(files)
             event = dice.randrange(8)
             if event == 0:
                 self.world.kill("gateway", signal.SIGKILL)
-                self.world.start_gateway()
+                self.world.start_gateway(more=POLICY)
                 self.one.connect()
                 self.one.hello()
             elif event == 1:
                 self.world.site.ask("POST", "/mp/faults", {"kind": "status", "status": 503, "count": 2})
             elif event == 2:
+                self.resync(dice.choice(["hardware", "software"]) if self.messages("MP_SinvEndpoint") else "hardware")
+            elif event < 6:
                 self.world.wait("everything to be settled", lambda: not self.unsettled())
         self.world.wait("everything to be settled", lambda: not self.unsettled())
-        self.assertNotEqual(last, None)
         self.assertEqual(without_churn(self.at_site()), without_churn(state))
         self.assertEqual(self.replayed(), self.at_site())
+        self.assertEqual(self.files_replayed(), files)
         self.assertEqual(self.world.refused_at_site(), [])
-        versions = [tuple(map(int, version.split("."))) for _, version, _ in self.messages()]
-        self.assertEqual(versions, sorted(set(versions)))
+        for door in ("MP_HinvEndpoint", "MP_SinvEndpoint"):
+            versions = [tuple(map(int, version.split("."))) for _, version, _ in self.messages(door)]
+            self.assertEqual(versions, sorted(set(versions)))
+            self.assertGreater(sum(kind == "Delta" for kind, _, _ in self.messages(door)), 3, door)
 
     def unsettled(self):
         return [r for r in self.world.reports(self.one.agent) if r["state"] in ("waiting", "leased")]
