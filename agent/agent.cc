@@ -499,8 +499,9 @@ void Agent::hear_door() {
   for (const v1::Ask& ask : door_->poll()) {
     if (conversation_.ask(ask)) continue;
     v1::Answer answer;
-    answer.set_code("ask.not_connected");
-    answer.set_message("The agent is not connected to a gateway; `greengate-agent status` tells why.");
+    answer.set_code(conversation_.publishing() ? "ask.busy" : "ask.not_connected");
+    answer.set_message(conversation_.publishing() ? "Too many questions wait already; try again."
+                                                  : "The agent is not connected to a gateway; `greengate-agent status` tells why.");
     door_->answer(ask.nonce(), answer);
   }
   carry_out();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -23,7 +24,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;  // a person waits in real time
 
 constexpr std::size_t answer_bytes_max = 4 << 20;
-constexpr std::size_t id_characters_max = 128;
+constexpr std::size_t id_characters_max = 64;
 constexpr std::size_t cell_bytes_max = 120;
 
 constexpr std::pair<std::string_view, v1::LocateKind> locate_words[] = {{"management-points", v1::LOCATE_KIND_MANAGEMENT_POINTS},
@@ -141,8 +142,8 @@ Result<v1::Ask> ask_from_json(std::string_view text) {
   if (locate.kind() == v1::LOCATE_KIND_UNSPECIFIED) return malformed("One can locate management-points, content, update-server and site.");
   if (locate.kind() != v1::LOCATE_KIND_CONTENT) return ask;
   const std::string id = text_of(line, "id");
-  const bool printable = std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '<' && c != '>' && c != '&' && c != '"'; });
-  if (id.empty() || id.size() > id_characters_max || !printable) return malformed("Content has an id, such as P0100012.");
+  const bool plain = std::all_of(id.begin(), id.end(), [](unsigned char c) { return c < 0x80 && (std::isalnum(c) || std::string_view("_-.{}").find(static_cast<char>(c)) != std::string_view::npos); });
+  if (id.empty() || id.size() > id_characters_max || !plain) return malformed("Content has an id of letters, digits and _-.{}, such as P0100012.");
   locate.set_package_id(id);
   locate.set_package_version(small(number_of(line, "version")));
   return ask;
@@ -215,6 +216,7 @@ std::string answer_text(const v1::Answer& answer) {
     text += table({"kind", "url", "server", "site", "version", "", "detail"}, std::move(rows));
   }
   if (text.empty()) text = "The site names none.\n";
+  if (!answer.message().empty()) text += clean_text(answer.message(), 500) + "\n";
   return text + "The site said so at " + time_text(answer.at_ms()) + ".\n";
 }
 

@@ -10,7 +10,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::uint32_t protocol_version = 1;
-constexpr std::size_t asks_max = 64;
+constexpr std::size_t asks_max = 16;
 constexpr auto notification_memory = std::chrono::hours(24);
 
 // What the gateway may ask of us, within reason: a wrong number must neither flood it nor silence
@@ -359,16 +359,13 @@ void Conversation::on_refused(const v1::Refused& refused) {
     endpoint_ = (endpoint_ + 1) % config_.endpoints;
     return leave(std::max(asked, backoff_.next()), "disconnected", why);
   }
-  if (code == "frame.kind_unexpected" && !asked_.empty()) {
+  if (code == "frame.kind_unexpected" && !asks_.empty()) {
     // A Publish is never of an unexpected kind: this gateway is older than Ask.
-    while (!asked_.empty()) {
-      v1::Answer answer;
-      answer.set_nonce(asked_.front());
-      answer.set_code("ask.unsupported");
-      answer.set_message("This gateway cannot be asked.");
-      on_answer(answer);
-    }
-    return;
+    v1::Answer answer;
+    answer.set_nonce(asks_.front().nonce());
+    answer.set_code("ask.unsupported");
+    answer.set_message("This gateway cannot be asked.");
+    return on_answer(answer);
   }
   if (code.starts_with("frame.")) return drop_offender(refused);
   // Anything else, also what is newer than this agent: nothing was taken; pause and offer it again.
@@ -378,25 +375,29 @@ void Conversation::on_refused(const v1::Refused& refused) {
 }
 
 bool Conversation::ask(const v1::Ask& ask) {
-  if (state_ != State::publishing) return false;
-  if (asked_.size() >= asks_max) asked_.pop_front();
-  asked_.push_back(ask.nonce());
-  v1::Frame frame;
-  *frame.mutable_ask() = ask;
-  send(std::move(frame));
+  if (state_ != State::publishing || asks_.size() >= asks_max) return false;
+  asks_.push_back(ask);
+  if (asks_.size() == 1) send_ask();
   return true;
 }
 
+void Conversation::send_ask() {
+  v1::Frame frame;
+  *frame.mutable_ask() = asks_.front();
+  ask_due_ = clock_.steady() + config_.ask_patience;
+  send(std::move(frame));
+}
+
 void Conversation::on_answer(const v1::Answer& answer) {
-  const auto open = std::find(asked_.begin(), asked_.end(), answer.nonce());
-  if (open == asked_.end()) return;  // of an earlier connection, or given up
-  asked_.erase(open);
+  if (asks_.empty() || asks_.front().nonce() != answer.nonce()) return;  // of an earlier connection, or given up
+  asks_.pop_front();
   decisions_.push_back(Answered{answer});
+  if (!asks_.empty()) send_ask();
 }
 
 void Conversation::lose_asks() {
-  if (asked_.empty()) return;
-  asked_.clear();
+  if (asks_.empty()) return;
+  asks_.clear();
   decisions_.push_back(AsksLost{});
 }
 
@@ -510,6 +511,10 @@ void Conversation::tick() {
     pong_due_ = now + config_.answer_patience;
     send(std::move(frame));
   }
+  if (!asks_.empty() && now >= ask_due_) {
+    asks_.pop_front();
+    if (!asks_.empty()) send_ask();
+  }
   if (!in_flight_.empty() && now >= in_flight_.begin()->second.sent_at + config_.receipt_patience) {
     decisions_.push_back(
         StateChanged{"connected", "link.no_receipt", "No receipt came in time; sending again."});
@@ -525,6 +530,7 @@ SteadyTime Conversation::next_due() const {
     due = std::min(last_sent_, last_received_) + ping_interval_;
   if (!in_flight_.empty())
     due = std::min(due, in_flight_.begin()->second.sent_at + config_.receipt_patience);
+  if (!asks_.empty()) due = std::min(due, ask_due_);
   if (publish_from_ > clock_.steady()) due = std::min(due, publish_from_);
   return due;
 }

@@ -29,6 +29,7 @@ struct ConversationConfig {
   std::chrono::milliseconds connect_patience{
       25'000};                                        ///< From open to an authenticated connection.
   std::chrono::milliseconds answer_patience{30'000};  ///< From Hello, Enrol or Ping to the answer.
+  std::chrono::milliseconds ask_patience{60'000};  ///< From Ask to Answer; then the next question has its turn.
   std::chrono::milliseconds receipt_patience{
       120'000};  ///< From Publish to a receipt; then it is sent again.
   std::chrono::milliseconds refused_pause{
@@ -139,8 +140,8 @@ class Conversation {
   void renewed(std::uint64_t incarnation);
   /// For the next Hello.
   void set_fqdn(std::string fqdn) { config_.fqdn = std::move(fqdn); }
-  /// Asks the site through the gateway; Answered or AsksLost follows, or nothing if the gateway keeps silent. False when there is no
-  /// gateway to ask. The newest 64 are remembered.
+  /// Asks the site through the gateway, one question after the other as the gateway wants it; Answered or AsksLost follows, or
+  /// nothing if the gateway keeps silent for ask_patience. False when there is no gateway to ask, or 16 questions wait already.
   bool ask(const v1::Ask& ask);
   std::vector<Decision> take_decisions();
 
@@ -167,6 +168,7 @@ class Conversation {
   void on_notification(const v1::Notification& notification);
   void on_refused(const v1::Refused& refused);
   void on_answer(const v1::Answer& answer);
+  void send_ask();
   void lose_asks();
   void drop_offender(const v1::Refused& refused);
   void landed(std::uint64_t first, std::uint64_t last);
@@ -204,7 +206,8 @@ class Conversation {
   SteadyTime publish_from_{};  // throttled until then
   bool one_by_one_ = false;    // a frame was refused: find the report that is to blame
 
-  std::deque<std::uint64_t> asked_;  // nonces without an Answer, oldest first
+  std::deque<v1::Ask> asks_;  // the first is with the gateway, the others wait
+  SteadyTime ask_due_{};      // when the first is given up
   std::unordered_map<std::uint64_t, v1::TaskOutcome> answered_;
   std::deque<std::pair<SteadyTime, std::uint64_t>> answered_order_;
 };

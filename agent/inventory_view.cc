@@ -396,8 +396,9 @@ std::string inventory_json(const v1::HardwareInventory& inventory, const v1::Dis
     first = false;
     json_class(out, one);
   }
-  out += first ? "},\n" : "\n  },\n";
-  out += "  \"shapes\": {";
+  out += first ? "}" : "\n  }";
+  if (options.class_name.empty()) return out + "\n}\n";
+  out += ",\n  \"shapes\": {";
   first = true;
   for (const v1::InventoryClass& one : inventory.classes()) {
     if (!wanted(options, one)) continue;

@@ -20,8 +20,8 @@ struct InventoryViewOptions {
 std::string inventory_table(const v1::HardwareInventory& inventory, const v1::Discovery& discovery,
                             const InventoryViewOptions& options = {});
 
-/// For scripts: {"collected_at": …, "discovery": {…}, "classes": {"Win32_BIOS": [{…}]}, "shapes": {"Win32_BIOS": {"class": …,
-/// "namespace": …, "keys": […], "properties": {name: type}}}}; a shape is what `greengatectl mof --from` reads. Numbers,
+/// For scripts: {"collected_at": …, "discovery": {…}, "classes": {"Win32_BIOS": [{…}]} and, when one class is asked for, "shapes": {"Win32_BIOS":
+/// {"class": …, "namespace": …, "keys": […], "properties": {name: type}}}}, which `greengatectl mof --from` reads. Numbers,
 /// booleans and lists keep their type; times are ISO 8601 in UTC; empty properties are left out; a
 /// class that could not be looked at is absent.
 std::string inventory_json(const v1::HardwareInventory& inventory, const v1::Discovery& discovery,

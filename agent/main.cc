@@ -255,6 +255,7 @@ int ask(const Options& options, const v1::Ask& question) {
   if (options.json) std::cout << answer_to_json(*answer) << '\n';
   if (!answer->code().empty()) {
     std::cerr << "greengate-agent: " << clean_text(answer->message(), 500) << " (" << clean_text(answer->code(), 80) << ")\n";
+    if (answer->retry_after_ms() > 0) std::cerr << "Worth trying again in " << (answer->retry_after_ms() + 999) / 1'000 << " s.\n";
     return exit_failed;
   }
   if (!options.json) std::cout << answer_text(*answer);

@@ -1,7 +1,7 @@
 // greengatectl: the operator's hand. Asks the gateway over its local socket; tables for people, --json for scripts.
 
-#include "adapters/http/unix_client.h"
-#include "core/config_reader.h"
+#include "ctl/ask.h"
+#include "ctl/dead_letter_commands.h"
 #include "ctl/mof_command.h"
 #include "ctl/views.h"
 
@@ -11,78 +11,25 @@
 #include <cstdio>
 #include <string>
 
-namespace {
-
 namespace json = boost::json;
-using greengate::Result;
+using greengate::ctl::ask;
+using greengate::ctl::in_path;
+using greengate::ctl::Options;
 
-struct Options {
-  std::string socket = "/run/greengate/admin.sock";
-  bool as_json = false;
-};
-
-// Asks and prints; the exit code.
-int ask(const Options& options, const std::string& method, const std::string& target, const std::string& body,
-        std::string (*show)(const json::value&)) {
-  auto answer = greengate::adapters::unix_request(options.socket, method, target, body, std::chrono::seconds(30));
-  if (!answer) {
-    std::fprintf(stderr, "greengatectl: the gateway does not answer at %s: %s\n", options.socket.c_str(),
-                 answer.error().message.c_str());
-    return 1;
-  }
-  boost::system::error_code broken;
-  const json::value parsed = json::parse(answer->body, broken);
-  if (broken) {
-    std::fprintf(stderr, "greengatectl: the gateway's answer (status %u) is not JSON.\n", answer->status);
-    return 1;
-  }
-  if (answer->status >= 400) {
-    const json::object* problem = parsed.if_object();
-    const json::value* message = problem ? problem->if_contains("message") : nullptr;
-    const json::value* code = problem ? problem->if_contains("code") : nullptr;
-    if (options.as_json) std::printf("%s\n", answer->body.c_str());
-    std::fprintf(stderr, "greengatectl: %s (%s)\n",
-                 message && message->is_string() ? message->get_string().c_str() : "the gateway refused.",
-                 code && code->is_string() ? code->get_string().c_str() : std::to_string(answer->status).c_str());
-    return 1;
-  }
-  std::printf("%s%s", options.as_json ? answer->body.c_str() : show(parsed).c_str(), options.as_json ? "\n" : "");
-  return 0;
-}
-
-// Names go into a URL's path: letters, digits and a few marks pass, the rest is percent-encoded.
-std::string in_path(const std::string& name) {
-  constexpr char hex[] = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) || c == '-' || c == '.' || c == '_') {
-      encoded += c;
-    } else {
-      encoded += '%';
-      encoded += hex[byte >> 4];
-      encoded += hex[byte & 15];
-    }
-  }
-  return encoded;
-}
+namespace {
 
 // From a file, or from what the gateway has seen of the class.
 int print_mof(const Options& options, const std::string& class_name, const std::string& from, const greengate::adapters::MofNames& names) {
-  const auto complain = [](const greengate::Error& error) {
-    std::fprintf(stderr, "greengatectl: %s (%s)\n", error.message.c_str(), error.code);
-    return 1;
-  };
-  Result<std::string> text;
+  const auto complain = [](const greengate::Error& error) { return greengate::ctl::complain({{}, error.code, error.message}); };
+  greengate::Result<std::string> text;
   if (from.empty()) {
-    auto answer = greengate::adapters::unix_request(options.socket, "GET", "/v1/classes/" + in_path(class_name), "", std::chrono::seconds(30));
-    if (!answer) return complain(answer.error());
-    if (answer->status >= 400) {
-      std::fprintf(stderr, "greengatectl: the gateway (status %u) does not describe %s; give --from what `greengate-agent inventory --class %s --json` prints.\n",
-                   answer->status, class_name.c_str(), class_name.c_str());
+    auto answer = greengate::ctl::answer_of(options, "GET", "/v1/classes/" + in_path(class_name), "");
+    if (!answer.ok()) {
+      std::fprintf(stderr, "greengatectl: %s (%s) Give --from what `greengate-agent inventory --class %s --json` prints.\n", answer.message.c_str(),
+                   answer.code.c_str(), class_name.c_str());
       return 1;
     }
-    text = std::move(answer->body);
+    text = std::move(answer.json);
   } else {
     text = greengate::ctl::content_of(from);
   }
@@ -135,6 +82,11 @@ int main(int argc, char** argv) {
   agent_command("approve", "Let a pending agent in", "POST", "/approve");
   agent_command("rotate-key", "Give an agent another key at the site; the old one serves until the site took it", "POST", "/rotate-key");
   agent_command("revoke", "Shut an agent out, now and for good", "POST", "/revoke");
+
+  CLI::App* explain = app.add_subcommand("explain", "Everything about one agent on a page: where it stands, what waits and why");
+  explain->add_option("AGENT", agent, "Its id, the beginning of it, or its host name")->required();
+  explain->callback([&] { get("/v1/agents/" + in_path(agent) + "/explain", greengate::ctl::show_explanation); });
+  greengate::ctl::add_dead_letter_commands(app, options, exit_code);
 
   CLI::App* token = app.add_subcommand("token", "Tokens that let new agents in without approval");
   token->require_subcommand(1);

@@ -14,6 +14,16 @@ std::string show_agent(const boost::json::value& agent);
 std::string show_reports(const boost::json::value& reports);
 std::string show_tokens(const boost::json::value& tokens);
 std::string show_new_token(const boost::json::value& token);
+std::string show_dead_letters(const boost::json::value& letters);
+std::string show_dead_letter(const boost::json::value& letter);
+/// The report as protobuf text beside the message as XML.
+std::string diff_dead_letter(const boost::json::value& letter);
+std::string show_replay(const boost::json::value& progress);
+/// One page about one agent.
+std::string show_explanation(const boost::json::value& about);
+
+/// XML on one line, an element a line, for reading only: an element's text stays on its line.
+std::string indented_xml(const std::string& xml);
 
 /// "2026-01-15 10:20:30" in UTC; "-" for no time.
 std::string time_text(std::int64_t millis);

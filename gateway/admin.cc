@@ -1,14 +1,14 @@
 #include "gateway/admin.h"
 
 #include "core/random.h"
+#include "gateway/admin_json.h"
 #include "gateway/enrolment_token.h"
-
-#include "greengate/v1/frame.pb.h"
+#include "gateway/explain.h"
+#include "gateway/report_words.h"
 
 #include <boost/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace greengate::gateway {
 namespace {
@@ -18,112 +18,15 @@ using std::chrono::hours;
 
 constexpr std::uint32_t reports_shown_max = 10'000;
 
-AdminReply ok(json::value value) { return {200, json::serialize(value)}; }
-
-AdminReply problem(unsigned status, const std::string& code, const std::string& message) {
-  return {status, json::serialize(json::object{{"code", code}, {"message", message}})};
-}
-
-AdminReply problem(const Error& error) {
-  const std::string_view code = error.code;
-  const unsigned status = code == "admin.not_found"         ? 404
-                          : error.remedy == Remedy::reject ? 409
-                                                           : 503;
-  return problem(status, std::string(code), error.message);
-}
-
-const char* name_of(store::DeviceState state) {
-  switch (state) {
-    case store::DeviceState::pending: return "pending";
-    case store::DeviceState::active: return "active";
-    case store::DeviceState::revoked: return "revoked";
-  }
-  return "unknown";
-}
-
-const char* name_of(store::IdentityState state) {
-  switch (state) {
-    case store::IdentityState::none: return "not registered";
-    case store::IdentityState::pending: return "pending";
-    case store::IdentityState::ready: return "ready";
-    case store::IdentityState::rejected: return "rejected";
-  }
-  return "unknown";
-}
-
-const char* name_of(const store::ReportTrace& trace) {
-  if (!trace.outcome) return trace.leased ? "leased" : "waiting";
-  switch (*trace.outcome) {
-    case store::Outcome::delivered: return "delivered";
-    case store::Outcome::superseded: return "superseded";
-    case store::Outcome::expired: return "expired";
-    case store::Outcome::buried: return "buried";
-  }
-  return "unknown";
-}
-
-std::string kind_name(std::uint32_t kind) {
-  switch (kind) {
-    case v1::KIND_DISCOVERY: return "discovery";
-    case v1::KIND_HARDWARE_INVENTORY: return "hardware inventory";
-    case v1::KIND_STATE_MESSAGES: return "state messages";
-    case v1::KIND_SOFTWARE_INVENTORY: return "software inventory";
-    case v1::KIND_FILE_CHUNK: return "collected file";
-    case v1::KIND_STATUS: return "status";
-    case v1::KIND_METERING: return "metering";
-    case v1::KIND_IDMIF: return "IDMIF file";
-    case v1::KIND_RESYNC: return "resync";
-    default: return "kind " + std::to_string(kind);
-  }
-}
-
-json::value time_or_null(const std::optional<WallTime>& time) {
-  return time ? json::value(to_millis(*time)) : json::value(nullptr);
-}
-
-json::value time_or_null(WallTime time) { return time == WallTime{} ? json::value(nullptr) : json::value(to_millis(time)); }
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-// The path's parts, percent-decoded after splitting, so that an encoded slash stays inside its part.
-std::vector<std::string> split_path(const std::string& target) {
-  std::vector<std::string> parts;
-  std::string part;
-  const std::string path = target.substr(0, target.find('?')) + "/";
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    if (path[i] == '/') {
-      if (!part.empty()) parts.push_back(std::move(part));
-      part.clear();
-    } else if (path[i] == '%' && i + 2 < path.size() && hex_digit(path[i + 1]) >= 0 && hex_digit(path[i + 2]) >= 0) {
-      part += static_cast<char>(hex_digit(path[i + 1]) * 16 + hex_digit(path[i + 2]));
-      i += 2;
-    } else {
-      part += path[i];
-    }
-  }
-  return parts;
-}
-
-std::uint32_t number_in_query(const std::string& target, const std::string& name, std::uint32_t otherwise) {
-  const auto query = target.find('?');
-  if (query == std::string::npos) return otherwise;
-  const auto place = target.find(name + "=", query + 1);
-  if (place == std::string::npos) return otherwise;
-  std::uint32_t value = 0;
-  const char* begin = target.data() + place + name.size() + 1;
-  const auto [end, error] = std::from_chars(begin, target.data() + target.size(), value);
-  return error == std::errc() && end != begin ? value : otherwise;
-}
-
 }  // namespace
 
 Admin::Admin(store::DeviceRegistry& devices, store::ReportQueue& reports, const Clock& clock, House house)
-    : devices_(devices), reports_(reports), clock_(clock), house_(std::move(house)), started_(clock.wall()) {}
+    : devices_(devices),
+      reports_(reports),
+      clock_(clock),
+      house_(std::move(house)),
+      dead_letters_(devices, reports, house_.replayer, house_.message_of),
+      started_(clock.wall()) {}
 
 AdminReply Admin::answer(const AdminCall& call) {
   const std::vector<std::string> path = split_path(call.target);
@@ -134,16 +37,30 @@ AdminReply Admin::answer(const AdminCall& call) {
 
   if (is(2, "status") && get) return status();
   if (is(2, "agents") && get) return agents();
+  if (is(3, "classes") && get && house_.class_shape) {
+    const auto shape = house_.class_shape(path[2]);
+    return shape ? ok(*shape) : problem(shape.error());
+  }
   if (is(2, "tokens") && get) return tokens();
   if (is(2, "tokens") && post) return create_token(call.body);
   if (is(3, "tokens") && remove) return revoke_token(path[2]);
+  if (path.size() >= 2 && path[0] == "v1" && path[1] == "dead-letters") {
+    std::optional<AgentId> agent;
+    if (const auto name = query_text(call.target, "agent")) {
+      const auto device = find_agent(*name);
+      if (!device) return problem(device.error());
+      agent = device->id;
+    }
+    if (auto reply = dead_letters_.answer(call, path, agent)) return *reply;
+  }
   if (is(3, "agents") || is(4, "agents")) {
     const auto device = find_agent(path[2]);
     if (!device) return problem(device.error());
     if (path.size() == 3 && get) return agent(*device);
     if (path.size() == 4 && path[3] == "reports" && get) {
-      return reports(*device, std::min(number_in_query(call.target, "count", 20), reports_shown_max));
+      return reports(*device, std::min(static_cast<std::uint32_t>(query_number(call.target, "count").value_or(20)), reports_shown_max));
     }
+    if (path.size() == 4 && path[3] == "explain" && get) return explained(*device);
     if (path.size() == 4 && path[3] == "approve" && post) return change_state(*device, store::DeviceState::active);
     if (path.size() == 4 && path[3] == "rotate-key" && post) {
       if (auto begun = house_.rotate_key(device->id); !begun) return problem(begun.error());
@@ -151,7 +68,7 @@ AdminReply Admin::answer(const AdminCall& call) {
     }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
-  for (const char* known : {"status", "agents", "tokens"}) {
+  for (const char* known : {"status", "agents", "tokens", "dead-letters", "classes"}) {
     if (path.size() >= 2 && path[0] == "v1" && path[1] == known) {
       return problem(405, "admin.method", call.method + " " + call.target + " is not something that can be asked.");
     }
@@ -260,6 +177,18 @@ AdminReply Admin::reports(const store::Device& device, std::uint32_t count_max) 
   return ok(json::object{{"agent", device.id.raw()}, {"host_name", device.host_name}, {"reports", all}});
 }
 
+AdminReply Admin::explained(const store::Device& device) {
+  json::object about = describe(device, house_.connected(device.id));
+  about["key"] = device.key.raw();
+  about["session"] = house_.session(device.id);
+  auto explanation = explain_reports(reports_, device.id);
+  if (!explanation) return problem(explanation.error());
+  for (auto& [name, value] : *explanation) about[name] = std::move(value);
+  for (const auto& [name, details] : house_.details) about[name] = details(device.id);
+  about["now_ms"] = to_millis(clock_.wall());
+  return ok(about);
+}
+
 AdminReply Admin::change_state(const store::Device& device, store::DeviceState state) {
   if (device.state == store::DeviceState::revoked && state == store::DeviceState::active) {
     return problem(409, "admin.revoked", "a revoked agent cannot be approved again; enrol it anew with a new key.");
@@ -289,12 +218,9 @@ AdminReply Admin::create_token(const std::string& body) {
   std::int64_t uses_max = 1, life_s = 24 * 3600;
   std::string note;
   if (!body.empty()) {
-    boost::system::error_code broken;
-    json::parse_options options;
-    options.max_depth = 4;
-    const json::value parsed = json::parse(body, broken, {}, options);
-    const json::object* object = broken ? nullptr : parsed.if_object();
-    if (!object) return problem(400, "admin.bad_request", "the body is not a JSON object.");
+    auto parsed = body_object(body);
+    if (!parsed) return problem(parsed.error());
+    const json::object* object = &*parsed;
     const auto number = [&](const char* key, std::int64_t& into) {
       const json::value* value = object->if_contains(key);
       if (!value) return true;

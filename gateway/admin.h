@@ -3,10 +3,14 @@
 #include "core/clock.h"
 #include "core/ids.h"
 #include "core/result.h"
+#include "gateway/admin_call.h"
+#include "gateway/dead_letters.h"
 #include "gateway/fan_out.h"
 #include "store/device_registry.h"
 #include "store/report_queue.h"
 #include "workers/courier.h"
+
+#include <boost/json/value.hpp>
 
 #include <cstdint>
 #include <functional>
@@ -15,19 +19,6 @@
 #include <vector>
 
 namespace greengate::gateway {
-
-/// One request of an operator's tool.
-struct AdminCall {
-  std::string method;  ///< "GET", "POST", "DELETE"
-  std::string target;  ///< Path and query: "/v1/agents/db01/reports?count=20"
-  std::string body;    ///< JSON, or empty
-};
-
-/// Its answer: JSON, or {"code": …, "message": …} with a status of 400 and above.
-struct AdminReply {
-  unsigned status = 200;
-  std::string json;
-};
 
 /// What the house is and does, as JSON for greengatectl and the page.
 ///
@@ -49,6 +40,11 @@ class Admin {
     std::function<Result<void>(const AgentId&)> rotate_key;
     std::function<std::string()> agent_endpoint;  ///< Where agents connect.
     std::function<std::string()> gateway_key;     ///< The public key they pin.
+    std::function<Result<boost::json::value>(const std::string&)> class_shape;  ///< Of an inventory class, by its name.
+    Replayer* replayer = nullptr;                 ///< None: nothing can be replayed here.
+    MessageOf message_of;                         ///< What a report would be sent as; none where nothing is delivered.
+    /// What other parts know of one agent, under the name it has in `explain`: "identity", "inventory", "policy", "pacing", …
+    std::vector<std::pair<std::string, std::function<boost::json::value(const AgentId&)>>> details;
   };
 
   Admin(store::DeviceRegistry& devices, store::ReportQueue& reports, const Clock& clock, House house);
@@ -60,6 +56,7 @@ class Admin {
   AdminReply agents() const;
   AdminReply agent(const store::Device& device) const;
   AdminReply reports(const store::Device& device, std::uint32_t count_max);
+  AdminReply explained(const store::Device& device);
   AdminReply change_state(const store::Device& device, store::DeviceState state);
   AdminReply tokens() const;
   AdminReply create_token(const std::string& body);
@@ -71,6 +68,7 @@ class Admin {
   store::ReportQueue& reports_;
   const Clock& clock_;
   const House house_;
+  DeadLetters dead_letters_;
   const WallTime started_;
 };
 

@@ -72,7 +72,7 @@ struct ReportVerdict {
 /// Threads   The ingest thread; pure but for the Account it is given.
 /// Errors    Frames: frame.too_large, frame.malformed, frame.too_many_reports, frame.kind_unexpected, agent.unknown, agent.pending,
 ///           agent.hello_first, agent.revoked, agent.replaced.
-///           Reports: report.sequence_zero, report.skipped, report.lane_unknown, report.kind_unknown, report.kind_reserved,
+///           Reports: report.sequence_zero, report.skipped, report.lane_unknown, report.lane_wrong, report.kind_unknown, report.kind_reserved,
 ///           report.too_large (rejected);
 ///           flow.credits, flow.rate, gateway.busy (throttled).
 class Admission {

@@ -293,6 +293,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   config.agents.read(reader);
   read_site(reader, config.site, config.mp, problems);
   read_delivery(reader, config.delivery, config.courier);
+  reader.read("delivery.replay_per_second", config.replay_per_second);
   read_pacing(reader, config.courier.pacing);
   read_registration(reader, config.registration, problems);
   read_site_map(reader, config.site_map);
@@ -317,6 +318,10 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.mp.problems("site"));
     reader.add(config.delivery.problems());
     reader.add(config.courier.problems());
+    if (config.replay_per_second < 1 || config.replay_per_second > 10'000) {
+      reader.add({{"delivery.replay_per_second", "delivery.replay_per_second is " + std::to_string(config.replay_per_second) +
+                                                     "; it can be 1 to 10000 (10 if left out)."}});
+    }
     reader.add(config.registration.problems());
     const std::int64_t valid_days = std::int64_t{config.mp.certificate.days} - config.mp.certificate.back_dated_days;
     if (config.registration.renew_before * 2 > std::chrono::hours(24) * valid_days && config.registration.renew_before.count() > 0) {

@@ -60,6 +60,7 @@ struct Config {
   adapters::MpSettings mp;
   workers::PoolConfig delivery;
   workers::CourierConfig courier;
+  std::uint32_t replay_per_second = 10;  ///< Dead letters put back, unless an order says otherwise.
   workers::SiteErrandsConfig registration;
   workers::PolicyConfig policy;
   workers::SiteMapConfig site_map;  ///< `configured` and `pin_file` are filled when the house is built.

@@ -8,12 +8,16 @@
 #include "core/metrics.h"
 #include "core/random.h"
 #include "gateway/admin.h"
+#include "gateway/class_shapes.h"
 #include "gateway/doors.h"
 #include "gateway/enquiries.h"
+#include "gateway/explain_parts.h"
 #include "gateway/fan_out.h"
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
+#include "gateway/replayer.h"
+#include "gateway/slots.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
 #include "workers/common_identity.h"
@@ -23,6 +27,7 @@
 #include "workers/key_pool.h"
 #include "workers/policy_watch.h"
 #include "workers/pool.h"
+#include "workers/preview.h"
 #include "workers/site_errands.h"
 #include "workers/site_locator.h"
 #include "workers/site_map.h"
@@ -139,6 +144,9 @@ struct House::Rooms {
   std::unique_ptr<adapters::SessionPool> sessions;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<workers::Preview> preview;
+  std::unique_ptr<Replayer> replayer;
+  std::unique_ptr<Ticker> replay_ticker;
   std::unique_ptr<Admin> admin;
   std::unique_ptr<Doors> doors;
   std::unique_ptr<Lifecycle> lifecycle;
@@ -211,13 +219,18 @@ Result<void> House::Rooms::build() {
       *fan_out);
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
+  preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);
+  replayer = std::make_unique<Replayer>(reports, config.replay_per_second, clock, metrics);
+  replay_ticker = std::make_unique<Ticker>(milliseconds(100), [this] { replayer->tick(); });
   admin = std::make_unique<Admin>(devices, reports, clock, facts());
   doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics);
   connect();
 
   // Downstream first: what the others pour into comes before them.
   std::vector<Component*> order{store.get(), &net};
-  if (config.has_role("deliver")) order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get()});
+  if (config.has_role("deliver")) {
+    order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get(), replay_ticker.get()});
+  }
   order.insert(order.end(), {sessions.get(), sweeper.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
@@ -266,6 +279,16 @@ void House::Rooms::connect() {
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
   });
+  // An agent that is away is not told: its next inventory is sent whole anyway.
+  pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {
+    (void)ingest->ask_full_state(agent, "The site asks for a state this gateway never had.");
+  });
+  store->reports().on_expired([this](const std::vector<store::ReportName>& expired) {
+    for (const store::ReportName& name : expired) {
+      if (name.incarnation == 0) continue;  // our own: no agent waits for it
+      (void)ingest->send_receipt(name.agent, receipt_of({name, store::Outcome::expired, "report.expired", "Its time to live ended before it could be delivered."}, clock.wall()));
+    }
+  });
   ingest->listen(*doorkeeper);
   ingest->on_task_result([this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); });
   if (config.has_role("deliver")) ingest->on_ask([this](const AgentId& agent, const v1::Ask& ask) { enquiries->asked(agent, ask); });
@@ -288,6 +311,24 @@ Admin::House House::Rooms::facts() {
   facts.rotate_key = [this](const AgentId& agent) { return errands->rotate(agent); };
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
+  facts.class_shape = [this](const std::string& name) { return class_shape(store->devices(), store->baselines(), name); };
+  if (config.has_role("deliver")) facts.replayer = replayer.get();
+  facts.message_of = [this](const store::LeasedReport& report) { return preview->xml_of(report); };
+  if (config.has_role("deliver")) {
+    facts.details.emplace_back("identity", [this](const AgentId& agent) { return explained(errands->view(agent), clock.wall()); });
+    facts.details.emplace_back("policy", [this](const AgentId& agent) { return explained(policy->known(agent)); });
+    facts.details.emplace_back("pacing", [this](const AgentId&) { return explained(courier->budget().health()); });
+  }
+  facts.details.emplace_back("inventory", [this](const AgentId& agent) {
+    auto baselines = store->baselines().list(agent);
+    return baselines ? explained(*baselines) : boost::json::value(boost::json::object{{"problem", baselines.error().code}});
+  });
+  facts.details.emplace_back("slots", [this](const AgentId& agent) {
+    const auto connected = ingest->presence().find(agent);
+    boost::json::object slots{{"next_report_slot_in_ms", Slots(slots_of(config.agents)).report(agent, clock.wall()).count()}};
+    if (connected) slots["connected_at_ms"] = to_millis(connected->since);
+    return boost::json::value(std::move(slots));
+  });
   return facts;
 }
 

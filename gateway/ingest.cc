@@ -101,11 +101,6 @@ AdmissionConfig admission_of(const AgentsConfig& config) {
   return made;
 }
 
-SlotsConfig slots_of(const AgentsConfig& config) {
-  return {config.reconnects_per_second, config.reconnect_window_min, config.reconnect_window_max,
-          config.report_window};
-}
-
 EnrolmentConfig enrolment_of(const AgentsConfig& config) {
   EnrolmentConfig made;
   made.enrolments_per_second = config.enrolments_per_second;
@@ -850,6 +845,12 @@ bool Ingest::send_notification(const AgentId& agent, const v1::Notification& not
 
 bool Ingest::send_receipt(const AgentId& agent, const v1::Receipt& receipt) {
   return loop_->send({agent, {}, receipt});
+}
+
+bool Ingest::ask_full_state(const AgentId& agent, const std::string& reason) {
+  v1::Frame frame;
+  frame.mutable_full_state_wanted()->set_reason(reason);
+  return loop_->send({agent, frame.SerializeAsString(), std::nullopt});
 }
 
 bool Ingest::send_answer(const AgentId& agent, const v1::Answer& answer) {

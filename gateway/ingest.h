@@ -60,6 +60,8 @@ class Ingest final : public Component {
   bool send_notification(const AgentId& agent, const v1::Notification& notification);
   /// The same for what became of a report later. The receipt names its incarnation; an agent with another one does not get it.
   bool send_receipt(const AgentId& agent, const v1::Receipt& receipt);
+  /// The same for asking an agent for its whole state: something it said before is not known here.
+  bool ask_full_state(const AgentId& agent, const std::string& reason);
   bool send_answer(const AgentId& agent, const v1::Answer& answer);
   bool send_directions(const AgentId& agent, const v1::Directions& directions);
   /// An operator approved or revoked this agent, and the registry knows already.

@@ -31,6 +31,11 @@ constexpr std::uint64_t report_salt = 2;
 
 }  // namespace
 
+SlotsConfig slots_of(const AgentsConfig& config) {
+  return {config.reconnects_per_second, config.reconnect_window_min, config.reconnect_window_max,
+          config.report_window};
+}
+
 std::chrono::milliseconds Slots::reconnect_window(std::size_t fleet) const {
   const auto needed = std::chrono::milliseconds(fleet * 1'000 / config_.reconnects_per_second);
   return std::clamp(needed, config_.reconnect_window_min, config_.reconnect_window_max);

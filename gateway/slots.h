@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/ids.h"
+#include "gateway/agents_config.h"
 
 #include <chrono>
 #include <cstddef>
@@ -15,6 +16,8 @@ struct SlotsConfig {
   std::chrono::milliseconds reconnect_window_max{600'000};
   std::chrono::milliseconds report_window{14'400'000};
 };
+
+SlotsConfig slots_of(const AgentsConfig& config);
 
 /// Gives each agent its own moment to come back and to report, so that neither a restart nor the turn of the hour makes a storm.
 ///

@@ -108,12 +108,18 @@ template <class Answer>
 Result<Answer> Courier::exchange(MessageType type, const std::function<Result<Answer>(MpDoor&)>& ask) {
   Points tried;
   bool charged = false;
+  std::string failures;  // whoever reads that none took it wants to know why the tried ones did not
   while (true) {
     auto place = take_place(type, tried, charged);
-    if (!place) return pass(place);
+    if (!place) {
+      Error error = place.error();
+      if (!failures.empty() && error.remedy == Remedy::retry) error.message = "no management point took it:" + failures + ".";
+      return tl::unexpected(std::move(error));
+    }
     auto answer = ask(*place->door);
     settle(*place, answer ? nullptr : &answer.error());
     if (answer || answer.error().remedy != Remedy::retry) return answer;
+    failures += (failures.empty() ? " " : "; ") + place->door->name() + " " + answer.error().code;
     tried.push_back(std::move(place->point));
   }
 }

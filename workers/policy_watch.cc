@@ -1,6 +1,7 @@
 #include "workers/policy_watch.h"
 
 #include "core/random.h"
+#include "workers/resync.h"
 
 #include "greengate/v1/frame.pb.h"
 #include "greengate/v1/report.pb.h"
@@ -339,17 +340,7 @@ void PolicyWatch::answer_resyncs(const AgentId& agent, const std::vector<Resync>
   for (const Resync& resync : wanted) {
     const std::string name = std::to_string(resync.kind) + " " + resync_name(resync.policy_id, resync.version);
     if (std::find(lines.begin(), lines.end(), name) != lines.end()) continue;
-    v1::ResyncRequest request;
-    request.set_kind(resync.kind);
-    request.set_policy_id(resync.policy_id);
-    request.set_policy_version(resync.version);
-    store::NewReport report;
-    report.name.agent = agent;
-    report.lane = store::Lane::inventory;
-    report.kind = v1::KIND_RESYNC;
-    report.collected_at = clock_.wall();
-    report.body = request.SerializeAsString();
-    if (auto kept = reports_.keep_own(std::move(report)); !kept) {
+    if (auto kept = request_resync(reports_, agent, resync.kind, resync.policy_id, resync.version, clock_.wall()); !kept) {
       log_.warn("resync could not be kept", kv("agent", agent.raw()), kv("code", kept.error().code), kv("why", kept.error().message));
       incomplete = true;
       continue;

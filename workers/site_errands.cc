@@ -72,11 +72,9 @@ SiteErrands::SiteErrands(SiteErrandsConfig config, const adapters::MpSettings& s
                          store::ReportQueue& reports, Identities& identities, KeyPool& keys, Courier& courier,
                          const Clock& clock, Metrics& metrics, ReadyListener on_ready)
     : config_(config),
-      settings_(settings),
       devices_(devices),
       reports_(reports),
       identities_(identities),
-      courier_(courier),
       clock_(clock),
       on_ready_(std::move(on_ready)),
       rules_(config.rules()),

@@ -121,11 +121,9 @@ class SiteErrands : public Component {
   void put_back(const AgentId& agent, IdentityLife life, bool over = false);
 
   const SiteErrandsConfig config_;
-  const adapters::MpSettings& settings_;
   store::DeviceRegistry& devices_;
   store::ReportQueue& reports_;
   Identities& identities_;
-  Courier& courier_;  // for policy
   const Clock& clock_;
   const ReadyListener on_ready_;
   const Log log_{"site_errands"};

@@ -348,6 +348,7 @@ void collect_processors(const Machine& machine, const Facts& facts,
                "Stepping",
                "SystemName",
                "Version"});
+  table.churning({"CurrentClockSpeed"});
   std::size_t position = 0;
   for (const auto& [id, package] : packages) {
     std::optional<Row> added = table.add(limits::processors);

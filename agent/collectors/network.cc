@@ -373,6 +373,7 @@ void collect_network(const Machine& machine, const Facts& facts, v1::HardwareInv
                "SettingID",
                "TcpMaxConnectRetransmissions",
                "TcpMaxDataRetransmissions"});
+  table.churning({"DHCPLeaseExpires", "DHCPLeaseObtained"});
   for (const Adapter& adapter : adapters) add_configuration(machine, facts, host, adapter, table);
 }
 

@@ -160,6 +160,8 @@ void collect_operating_system(const Machine& machine, const Facts& facts, WallTi
                "TotalVirtualMemorySize",
                "TotalVisibleMemorySize",
                "Version"});
+  table.churning({"FreePhysicalMemory", "FreeSpaceInPagingFiles", "FreeVirtualMemory", "LocalDateTime",
+                  "NumberOfProcesses", "NumberOfUsers"});
   if (facts.os_name.empty()) return;
   Row row = *table.add(1);
   row.text("Name", facts.os_name).text("Caption", facts.os_name).text("Version", facts.os_version);

@@ -189,6 +189,10 @@ void collect_processes(const Machine& machine, const Facts& facts,
                "WorkingSetSize",
                "WriteOperationCount",
                "WriteTransferCount"});
+  table.churning({"ExecutionState", "HandleCount", "KernelModeTime", "PageFaults", "PageFileUsage",
+                  "PeakVirtualSize", "PeakWorkingSetSize", "ReadOperationCount", "ReadTransferCount",
+                  "ThreadCount", "UserModeTime", "VirtualSize", "WorkingSetSize", "WriteOperationCount",
+                  "WriteTransferCount"});
   const Units units{machine.ticks_per_second(), machine.page_bytes()};
   for (const std::uint64_t pid : pids) {
     const auto text = machine.bytes("/proc/" + std::to_string(pid) + "/stat");

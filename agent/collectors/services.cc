@@ -253,6 +253,7 @@ void collect_services(const Machine& machine, const Facts& facts,
               {"Name", "AcceptStop", "Caption", "Description", "DisplayName", "ExitCode",
                "PathName", "ProcessId", "ServiceType", "Started", "StartMode", "StartName", "State",
                "Status", "SystemName"});
+  table.churning({"ProcessId"});
   for (const auto& [name, service] : services) {
     std::optional<Row> added = table.add(limits::services);
     if (!added) break;

@@ -254,6 +254,7 @@ void collect_logical_disks(const Machine& machine, const Facts& facts,
       {"DeviceID", "Access", "BlockSize", "Caption", "Description", "DriveType", "FileSystem",
        "FreeSpace", "MaximumComponentLength", "MediaType", "Name", "NumberOfBlocks", "ProviderName",
        "Size", "SystemName", "VolumeName", "VolumeSerialNumber"});
+  table.churning({"FreeSpace"});
   // A file system mounted in several places is one disk, known by the first of them.
   std::vector<const Mount*> kept;
   std::set<std::string> sources;

@@ -72,6 +72,14 @@ Table::Table(v1::HardwareInventory& inventory, std::string_view name, std::strin
   for (std::uint32_t key = 0; key < keys; ++key) class_.add_key_properties(key);
 }
 
+void Table::churning(std::initializer_list<std::string_view> properties) {
+  for (const std::string_view property : properties) {
+    const auto found = std::find(class_.properties().begin(), class_.properties().end(), property);
+    GREENGATE_CHECK(found != class_.properties().end(), "only properties that the class declares churn");
+    class_.add_churning_properties(static_cast<std::uint32_t>(found - class_.properties().begin()));
+  }
+}
+
 void keep_named_once(v1::InventoryClass& one) {
   std::unordered_set<std::string> seen;
   int kept = 0;

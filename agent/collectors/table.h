@@ -38,6 +38,9 @@ class Table {
   Table(v1::HardwareInventory& inventory, std::string_view name, std::string_view name_space,
         std::uint32_t keys, std::initializer_list<std::string_view> properties);
 
+  /// Properties that change by themselves: a change in these alone is none, and is not sent for its own sake.
+  void churning(std::initializer_list<std::string_view> properties);
+
   /// The next instance, or nothing when the class is at its bound; that is logged once.
   std::optional<Row> add(std::size_t rows_max);
 

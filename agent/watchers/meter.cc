@@ -298,7 +298,7 @@ bool Meter::report() {
   from_ms_ = until;
   elapsed_ms_ = 0;
   std::vector<Finding> findings;
-  if (data.programs_size() > 0) findings.push_back({v1::LANE_INVENTORY, v1::KIND_METERING, data.SerializeAsString()});
+  if (data.programs_size() > 0) findings.push_back({v1::LANE_STATE, v1::KIND_METERING, data.SerializeAsString()});
   if (!notebook_.keep(findings, {{note_name, note_text()}})) {
     uses_ = uses;
     std::tie(from_ms_, elapsed_ms_) = stretch;

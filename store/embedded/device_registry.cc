@@ -1,6 +1,5 @@
 #include "store/embedded/device_registry.h"
 
-#include "core/log.h"
 #include "core/random.h"
 
 #include <algorithm>
@@ -10,7 +9,6 @@ namespace greengate::store {
 
 namespace {
 
-const Log log("store");
 constexpr std::size_t kTextBytesMax = 256;
 constexpr std::size_t kFactBytesMax = 64u << 10;
 constexpr std::int64_t kFactsMax = 64;  // of one device
@@ -72,82 +70,6 @@ class EmbeddedDeviceRegistry::RegistryChange final : public Change {
   const Finish finish_;
   std::optional<Error> refused_;
 };
-
-Result<void> EmbeddedDeviceRegistry::load(Database& database) {
-  const std::pair<Statement*, const char*> wanted[] = {
-      {&put_device_,
-       "INSERT OR REPLACE INTO devices VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
-       "?13, ?14, ?15)"},
-      {&put_seen_,
-       "UPDATE devices SET host_name = ?2, fqdn = ?3, operating_system = ?4, agent_version = ?5, "
-       "last_seen = ?6 WHERE id = ?1"},
-      {&put_token_, "INSERT OR REPLACE INTO tokens VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"},
-      {&drop_token_, "DELETE FROM tokens WHERE id = ?1"},
-      {&put_counter_, "INSERT OR REPLACE INTO counters VALUES(?1, ?2, ?3)"},
-      {&put_fact_, "INSERT OR REPLACE INTO facts VALUES(?1, ?2, ?3)"},
-      {&drop_fact_, "DELETE FROM facts WHERE agent = ?1 AND name = ?2"},
-      {&count_facts_, "SELECT count(*) FROM facts WHERE agent = ?1 AND name <> ?2"},
-  };
-  for (const auto& [statement, sql] : wanted) {
-    auto prepared = database.prepare(sql);
-    if (!prepared) return pass(prepared);
-    *statement = std::move(*prepared);
-  }
-  const std::unique_lock lock(mutex_);
-  auto devices = database.prepare("SELECT * FROM devices");
-  if (!devices) return pass(devices);
-  Step step;
-  while ((step = devices->step()) == Step::row) {
-    Device device;
-    device.id = AgentId(devices->text(0));
-    device.key = AgentKey(devices->text(1));
-    device.state = static_cast<DeviceState>(devices->number(2));
-    device.host_name = devices->text(3);
-    device.fqdn = devices->text(4);
-    device.operating_system = devices->text(5);
-    device.agent_version = devices->text(6);
-    device.enrolled_by = devices->text(7);
-    device.enrolled_at = from_millis(devices->number(8));
-    device.last_seen = from_millis(devices->number(9));
-    device.site.state = static_cast<IdentityState>(devices->number(10));
-    device.site.sms_id = SmsId(devices->text(11));
-    device.site.sealed = devices->text(12);
-    device.site.state_since = from_millis(devices->number(13));
-    device.site.last_code = devices->text(14);
-    if (device.state == DeviceState::pending) ++pending_;
-    ids_by_key_.emplace(device.key.raw(), device.id.raw());
-    std::string id = device.id.raw();
-    devices_.emplace(std::move(id), std::move(device));
-  }
-  if (step == Step::failed) return tl::unexpected(database.error("reading the devices"));
-
-  auto tokens = database.prepare("SELECT * FROM tokens");
-  if (!tokens) return pass(tokens);
-  while ((step = tokens->step()) == Step::row) {
-    Token token;
-    token.id = tokens->text(0);
-    token.hash = tokens->text(1);
-    token.note = tokens->text(2);
-    token.uses_max = static_cast<std::uint32_t>(tokens->number(3));
-    token.uses = static_cast<std::uint32_t>(tokens->number(4));
-    token.created_at = from_millis(tokens->number(5));
-    token.expires_at = from_millis(tokens->number(6));
-    token.revoked = tokens->number(7) != 0;
-    token_ids_by_hash_.emplace(token.hash, token.id);
-    std::string id = token.id;
-    tokens_.emplace(std::move(id), std::move(token));
-  }
-  if (step == Step::failed) return tl::unexpected(database.error("reading the tokens"));
-
-  auto counters = database.prepare("SELECT agent, name, value FROM counters");
-  if (!counters) return pass(counters);
-  while ((step = counters->step()) == Step::row) {
-    counters_.emplace(CounterKey(counters->text(0), counters->text(1)),
-                      counters->number_unsigned(2));
-  }
-  if (step == Step::failed) return tl::unexpected(database.error("reading the counters"));
-  return {};
-}
 
 // ---- Answers from memory
 // ----------------------------------------------------------------------------------------------------
@@ -568,97 +490,6 @@ void EmbeddedDeviceRegistry::write_seen(bool now_at_all) {
         const std::unique_lock lock(mutex_);
         seen_unwritten_.insert(seen->begin(), seen->end());
       }));
-}
-
-// ---- What the open transaction has
-// ------------------------------------------------------------------------------------------
-
-std::optional<Device> EmbeddedDeviceRegistry::current(const AgentId& id) const {
-  if (const auto staged = staged_devices_.find(id.raw()); staged != staged_devices_.end())
-    return staged->second;
-  return find(id);
-}
-
-std::optional<Device> EmbeddedDeviceRegistry::current_by_key(const AgentKey& key) const {
-  if (const auto id = staged_keys_.find(key.raw()); id != staged_keys_.end())
-    return current(AgentId(id->second));
-  auto known = find_by_key(key);
-  return known ? current(known->id) : std::nullopt;
-}
-
-std::optional<Token> EmbeddedDeviceRegistry::current_token(const std::string& id) const {
-  if (const auto staged = staged_tokens_.find(id); staged != staged_tokens_.end())
-    return staged->second;
-  const std::shared_lock lock(mutex_);
-  const auto found = tokens_.find(id);
-  return found == tokens_.end() ? std::nullopt : std::optional(found->second);
-}
-
-std::optional<Token> EmbeddedDeviceRegistry::current_token_by_hash(const std::string& hash) const {
-  for (const auto& [id, staged] : staged_tokens_) {
-    if (staged && staged->hash == hash) return staged;
-  }
-  std::string id;
-  {
-    const std::shared_lock lock(mutex_);
-    const auto found = token_ids_by_hash_.find(hash);
-    if (found == token_ids_by_hash_.end()) return std::nullopt;
-    id = found->second;
-  }
-  return current_token(id);
-}
-
-std::size_t EmbeddedDeviceRegistry::current_count(bool only_pending) const {
-  const std::shared_lock lock(mutex_);
-  std::size_t count = only_pending ? pending_ : devices_.size();
-  for (const auto& [id, staged] : staged_devices_) {
-    const auto committed = devices_.find(id);
-    const bool counted = committed != devices_.end() &&
-                         (!only_pending || committed->second.state == DeviceState::pending);
-    const bool counts = !only_pending || staged.state == DeviceState::pending;
-    if (counts && !counted) ++count;
-    if (counted && !counts) --count;
-  }
-  return count;
-}
-
-void EmbeddedDeviceRegistry::committed() {
-  if (staged_devices_.empty() && staged_tokens_.empty() && staged_counters_.empty()) return;
-  const std::unique_lock lock(mutex_);
-  for (auto& [id, staged] : staged_devices_) {
-    auto [place, is_new] = devices_.try_emplace(id, staged);
-    Device& device = place->second;
-    if (is_new) {
-      ids_by_key_.emplace(device.key.raw(), id);
-      if (device.state == DeviceState::pending) ++pending_;
-      continue;
-    }
-    if (device.state == DeviceState::pending) --pending_;
-    // What note_seen() told while the transaction was open is newer than the staged copy.
-    device.state = staged.state;
-    device.enrolled_by = std::move(staged.enrolled_by);
-    device.site = std::move(staged.site);
-    if (device.state == DeviceState::pending) ++pending_;
-  }
-  for (auto& [id, staged] : staged_tokens_) {
-    if (const auto old = tokens_.find(id); old != tokens_.end())
-      token_ids_by_hash_.erase(old->second.hash);
-    if (!staged) {
-      tokens_.erase(id);
-      continue;
-    }
-    token_ids_by_hash_[staged->hash] = id;
-    tokens_.insert_or_assign(id, std::move(*staged));
-  }
-  for (const auto& [key, value] : staged_counters_) counters_[key] = value;
-  rolled_back();
-}
-
-void EmbeddedDeviceRegistry::rolled_back() {
-  staged_devices_.clear();
-  staged_keys_.clear();
-  staged_tokens_.clear();
-  staged_counters_.clear();
 }
 
 }  // namespace greengate::store

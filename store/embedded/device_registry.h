@@ -30,6 +30,8 @@ struct RegistrySettings {
 /// How       Changes judge against memory plus what the open transaction stages; commit publishes,
 /// rollback drops. Threads   As DeviceRegistry says. write_counter() and the Ledger's methods: the
 /// writer's thread.
+///
+/// Its parts are device_registry.cc, …_load.cc (from disk) and …_staged.cc (the open transaction).
 class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {
  public:
   EmbeddedDeviceRegistry(RegistrySettings settings, Readers& readers, const Clock& clock)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <future>
 #include <set>
 
@@ -146,6 +147,28 @@ TEST_F(AskingTest, AnAskGoesOutAndItsAnswerComesBackOnce) {
   const auto answered = decisions<Answered>();
   ASSERT_THAT(answered, SizeIs(1));
   EXPECT_EQ(answered[0].answer.policies(0).policy_id(), "{0001}");
+}
+
+TEST_F(AskingTest, QuestionsGoOneAfterTheOther) {
+  welcome();
+  for (std::uint64_t nonce = 1; nonce <= 16; ++nonce) ASSERT_TRUE(conversation_.ask(policy_ask(nonce)));
+  EXPECT_FALSE(conversation_.ask(policy_ask(17)));
+  const auto asked = [&] {
+    std::vector<std::uint64_t> nonces;
+    for (const SendFrame& sent : decisions<SendFrame>()) {
+      if (sent.frame.has_ask()) nonces.push_back(sent.frame.ask().nonce());
+    }
+    return nonces;
+  };
+  EXPECT_THAT(asked(), ::testing::ElementsAre(1u));
+  conversation_.received(answer(2));
+  EXPECT_THAT(asked(), IsEmpty());
+  conversation_.received(answer(1));
+  EXPECT_THAT(asked(), ::testing::ElementsAre(2u));
+  clock_.advance(61s);  // the gateway keeps silent about the second
+  EXPECT_LE(conversation_.next_due(), clock_.steady());
+  conversation_.tick();
+  EXPECT_THAT(asked(), ::testing::ElementsAre(3u));
 }
 
 TEST_F(AskingTest, AnAskEndsWithItsConnection) {

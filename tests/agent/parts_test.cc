@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <tuple>
 
 namespace greengate::agent {
 namespace {
@@ -92,7 +93,10 @@ TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
        {"endpoints", "key", "state_directory", "log_level", "token", "token_file",
         "heartbeat_interval", "inventory_interval", "may_run_commands", "command_patience",
         "collection_patience", "bytes_max", "min", "max", "started_topic_type", "started_state_id",
-        "inventory_topic_type", "inventory_state_id", "software_inventory_interval", "enabled",
+        "inventory_topic_type", "inventory_state_id", "packages", "logs", "interval", "history", "per_hour_max",
+        "details", "programs", "sample_interval", "report_interval", "accounting_file", "folder", "header_required",
+        "patience", "output_bytes_max", "memory_bytes_max", "custom_topic_type", "custom_failed_state_id",
+        "custom_mended_state_id", "mif_topic_type", "mif_failed_state_id", "software_inventory_interval", "enabled",
         "paths", "patterns", "excludes", "executables_only", "cross_file_systems", "files_max",
         "depth_max", "time_max", "files_per_second", "bytes_per_second", "full_look", "collect",
         "interval", "file_bytes_max", "run_bytes_max", "chunk_bytes"}) {
@@ -100,6 +104,42 @@ TEST(AgentConfig, ExampleFileIsFineAndShowsEveryKey) {
                        text.find(std::string("\n#") + name + " = ") != std::string::npos;
     EXPECT_TRUE(shown) << name;
   }
+}
+
+// The file that comes with the agent names each default; commenting it in must change nothing.
+TEST(AgentConfig, WatchingsDefaultsAreTheOnesTheFileNames) {
+  std::ifstream file(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
+  std::string line, text = "[gateway]\nendpoints = [\"tcp://g:7443\"]\nkey = \"" + key + "\"\n";
+  bool inside = false;
+  while (std::getline(file, line)) {
+    if (line.starts_with('[')) inside = line == "[status]" || line == "[metering]" || line == "[mif]" || line == "[custom]" || line == "[state_messages]";
+    if (!inside) continue;
+    const bool key_line = line.starts_with('#') && line.size() > 1 && line[1] != ' ';
+    text += (key_line ? line.substr(1) : line) + "\n";
+  }
+  const LoadedConfig named = load_config_text(text, "t"), plain = load_config_text(enough, "t");
+  EXPECT_THAT(named.problems, IsEmpty());
+  const auto all = [](const AgentConfig& of) {
+    const auto& [packages, metering, mif] = of.watchers;
+    return std::tuple(packages.enabled, packages.logs, packages.interval, packages.history, packages.per_hour_max, packages.details,
+                      metering.programs, metering.sample_interval, metering.report_interval, metering.accounting_file,
+                      std::tuple(mif.folder, mif.bytes_max, mif.header_required, mif.interval, mif.topic_type, mif.failed_state_id),
+                      std::tuple(of.custom.folder, of.custom.script.patience, of.custom.script.output_bytes, of.custom.script.memory_bytes,
+                                 of.custom_topic_type, of.custom_failed_state_id, of.custom_mended_state_id));
+  };
+  EXPECT_EQ(all(named.config), all(plain.config));
+  EXPECT_NE(text.find("accounting_file"), std::string::npos);
+}
+
+TEST(AgentConfig, NamesEveryMistakeOfWhatIsWatched) {
+  const LoadedConfig loaded = load_config_text(
+      enough +
+          "status.logs = [\"relative\"]\nstatus.interval = \"1s\"\nstatus.history = \"365d\"\nstatus.per_hour_max = 0\nmetering.programs = [\"bash\"]\n"
+          "metering.sample_interval = \"1s\"\nmetering.report_interval = \"1min\"\nmetering.accounting_file = \"x\"\nmif.folder = \"x\"\n"
+          "mif.bytes_max = \"6MiB\"\nmif.interval = \"0s\"\ncustom.folder = \"x\"\ncustom.patience = \"1h\"\ncustom.output_bytes_max = 1\n"
+          "custom.memory_bytes_max = 1\n",
+      "t");
+  EXPECT_THAT(loaded.problems, SizeIs(15));
 }
 
 TEST(AgentConfig, TokenComesFromTheFilesFirstLine) {

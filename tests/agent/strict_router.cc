@@ -333,7 +333,7 @@ void StrictRouter::on_publish(const std::string& route, Peer& peer, const v1::Pu
       }
       case v1::KIND_METERING: {
         v1::MeteringData data;
-        whole = data.ParseFromString(report.body()) && report.lane() == v1::LANE_INVENTORY && data.programs_size() > 0 &&
+        whole = data.ParseFromString(report.body()) && report.lane() == v1::LANE_STATE && data.programs_size() > 0 &&
                 data.from_ms() > 0 && data.from_ms() <= data.until_ms();
         break;
       }

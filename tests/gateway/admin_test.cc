@@ -1,9 +1,14 @@
 #include "gateway/admin.h"
 
 #include "core/metrics.h"
+#include "gateway/class_shapes.h"
 #include "gateway/enrolment_token.h"
 #include "store/open_store.h"
 #include "tests/support/manual_clock.h"
+#include "workers/baseline_form.h"
+
+#include "greengate/v1/frame.pb.h"
+#include "greengate/v1/report.pb.h"
 
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
@@ -36,8 +41,14 @@ class AdminTest : public ::testing::Test {
     house.management_points = [] { return std::vector<workers::MpHealth>{}; };
     house.pushes = [] { return gateway::PushCounts{}; };
     house.state_changed = [this](const AgentId& agent, store::DeviceState) { changed_.push_back(agent.raw()); };
+    house.rotate_key = [this](const AgentId& agent) -> Result<void> {
+      rotated_.push_back(agent.raw());
+      if (rotated_.size() == 1) return {};
+      return fail(Remedy::reject, "identity.not_ready", "The agent is not ready at the site.");
+    };
     house.agent_endpoint = [] { return std::string("tcp://127.0.0.1:7443"); };
     house.gateway_key = [] { return std::string("KEY"); };
+    house.class_shape = [this](const std::string& name) { return gateway::class_shape(store_->devices(), store_->baselines(), name); };
     admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
   }
   ~AdminTest() override {
@@ -67,7 +78,7 @@ class AdminTest : public ::testing::Test {
   Metrics metrics_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Admin> admin_;
-  std::vector<std::string> changed_;
+  std::vector<std::string> changed_, rotated_;
 };
 
 TEST_F(AdminTest, CountsAgentsByTheirState) {
@@ -140,6 +151,41 @@ TEST_F(AdminTest, TracesReportsWithTheirTimes) {
   EXPECT_EQ(reports[0].at("state").as_string(), "waiting");
 }
 
+TEST_F(AdminTest, DescribesAnInventoryClassAsTheSiteHasIt) {
+  const AgentId agent = enrol("db01", "a");
+  ask(200, "POST", "/v1/agents/db01/approve");
+  v1::HardwareInventory inventory;
+  v1::InventoryClass& one = *inventory.add_classes();
+  one.set_name("Contoso_Thing");
+  one.add_properties("Id");
+  one.add_properties("Size");
+  one.add_properties("Seen");
+  one.add_key_properties(0);
+  one.add_instances()->add_values()->set_text("a");
+  v1::InventoryInstance& second = *one.add_instances();
+  second.add_values()->set_text("b");
+  second.add_values()->set_unsigned_integer(5);
+  store::NewReport report;
+  report.name = {agent, 1, 1};
+  report.kind = v1::KIND_HARDWARE_INVENTORY;
+  report.lane = store::Lane::inventory;
+  report.body = "x";
+  std::promise<void> kept;
+  store_->reports().keep({report}, [&](auto) { kept.set_value(); });
+  kept.get_future().get();
+  auto batch = store_->reports().lease(store::LaneSet::all(), 1, 1 << 20, std::chrono::milliseconds(0)).value();
+  ASSERT_TRUE(batch);
+  store::BaselineMove move;
+  move.kind = v1::KIND_HARDWARE_INVENTORY;
+  move.major = 1;
+  move.body = workers::write_baseline({1, 1, "GUID:X", {}}, inventory.SerializeAsString());
+  ASSERT_TRUE(store_->reports().settle(batch->lease, {{batch->reports[0].id, store::Outcome::delivered, "m"}}, {move}));
+  const auto shape = ask(200, "GET", "/v1/classes/Contoso_Thing");
+  EXPECT_EQ(json::serialize(shape.at("keys")), R"(["Id"])");
+  EXPECT_EQ(json::serialize(shape.at("properties")), R"({"Id":"string","Size":"unsigned","Seen":"string"})");
+  EXPECT_EQ(code(ask(404, "GET", "/v1/classes/Other")), "admin.not_found");
+}
+
 TEST_F(AdminTest, SaysWhatCannotBeAsked) {
   EXPECT_EQ(code(ask(404, "GET", "/")), "admin.not_found");
   EXPECT_EQ(code(ask(404, "GET", "/v1/agents/nobody")), "admin.not_found");
@@ -152,6 +198,14 @@ TEST(EnrolmentToken, SecretsAreLongReadableAndNeverTheSame) {
   EXPECT_EQ(one.secret.size(), 3u + 32u);
   EXPECT_EQ(one.secret.find_first_not_of("-abcdefghjkmnpqrstuvwxyz023456789"), std::string::npos);
   EXPECT_EQ(one.hash, gateway::token_hash(one.secret));
+}
+
+TEST_F(AdminTest, ChangesAnAgentsKeyOrSaysWhyNot) {
+  const AgentId agent = enrol("db01", "a");
+  EXPECT_EQ(ask(200, "POST", "/v1/agents/db01/rotate-key").at("id").as_string(), agent.raw());
+  EXPECT_EQ(ask(409, "POST", "/v1/agents/db01/rotate-key").at("code").as_string(), "identity.not_ready");
+  EXPECT_EQ(rotated_, (std::vector<std::string>{agent.raw(), agent.raw()}));
+  ask(405, "GET", "/v1/agents/db01/rotate-key");
 }
 
 }  // namespace

@@ -163,6 +163,9 @@ TEST(Admission, RejectsForGoodWhatCanNeverBeKept) {
   EXPECT_EQ(rejected(odd), "report.kind_unknown");
   odd.set_kind(v1::KIND_RESYNC);  // would make the gateway send everything again at an agent's word
   EXPECT_EQ(rejected(odd), "report.kind_reserved");
+  odd = report(1);
+  odd.set_lane(v1::LANE_STATE);
+  EXPECT_EQ(rejected(odd), "report.lane_wrong");
   EXPECT_EQ(rejected(report(1, 1'001)), "report.too_large");
   EXPECT_EQ(account.in_flight, 0u);
 }

@@ -57,5 +57,22 @@ TEST(Config, RefusesATaskTypeThatWouldMeanTwoThings) {
   ASSERT_EQ(loaded.problems.size(), 2u);
 }
 
+TEST(Config, KnowsWhatEachIdentityModeNeeds) {
+  const std::string start = "[site]\nmanagement_points = [\"http://mp01\"]\nsite_code = \"P01\"\n";
+  EXPECT_EQ(load_config_text(start + "identity_mode = \"shared_key\"\n", "g.toml").problems, std::vector<std::string>{});
+  const auto proxy = load_config_text(start + "identity_mode = \"isv_proxy\"\nproxy_sms_id = \"GUID:1\"\n", "g.toml").problems;
+  ASSERT_EQ(proxy.size(), 2u);
+  EXPECT_NE(proxy[0].find("site.proxy_key_file or site.proxy_certificate_file is missing"), std::string::npos) << proxy[0];
+  EXPECT_NE(proxy[1].find("g.toml:5: site.proxy_sms_id is \"GUID:1\"; give what the site shows"), std::string::npos) << proxy[1];
+  EXPECT_EQ(load_config_text(start + "identity_mode = \"theirs\"\n", "g.toml").problems.size(), 1u);
+}
+
+TEST(Config, RefusesToRenewCertificatesBeforeTheyAreHalfOver) {
+  const std::string start = "[site]\nmanagement_points = [\"http://mp01\"]\nsite_code = \"P01\"\ncertificate_days = 30\n[registration]\n";
+  EXPECT_EQ(load_config_text(start + "renew_before = \"14d\"\n", "g.toml").problems, std::vector<std::string>{});
+  EXPECT_EQ(load_config_text(start + "renew_before = \"0s\"\n", "g.toml").problems, std::vector<std::string>{});
+  EXPECT_EQ(load_config_text(start + "renew_before = \"15d\"\n", "g.toml").problems.size(), 1u);
+}
+
 }  // namespace
 }  // namespace greengate::test

@@ -642,6 +642,17 @@ TEST_F(IngestTest, CarriesANotificationOutAndItsResultIn) {
   EXPECT_FALSE(ingest_->send_notification(AgentId("ffffffffffffffff"), notification));
 }
 
+TEST_F(IngestTest, AsksAnAgentForItsWholeState) {
+  open();
+  auto one = greeted();
+  ASSERT_TRUE(eventually([&] { return ingest_->presence().connected(id_); }));
+  EXPECT_TRUE(ingest_->ask_full_state(id_, "The site asks."));
+  const auto got = one->receive(v1::Frame::kFullStateWanted);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->full_state_wanted().reason(), "The site asks.");
+  EXPECT_FALSE(ingest_->ask_full_state(AgentId("ffffffffffffffff"), "Nobody."));
+}
+
 TEST_F(IngestTest, PassesLaterReceiptsOnToTheOutboxTheySpeakOf) {
   open();
   auto one = greeted(7);

@@ -1,6 +1,7 @@
 #include "workers/coalescer.h"
 
 #include "greengate/v1/frame.pb.h"
+#include "greengate/v1/report.pb.h"
 
 #include <gtest/gtest.h>
 
@@ -73,6 +74,48 @@ TEST(Coalescer, SendsAnAttemptedInventoryAgainEvenIfANewerOneWaits) {
   const Plan plan = plan_messages(b.batch(), {});
   ASSERT_EQ(plan.messages.size(), 2u);
   EXPECT_TRUE(plan.superseded.empty());
+}
+
+TEST(Coalescer, TakesTheNewestByItsSequenceNotByItsPlace) {
+  BatchBuilder b;
+  b.add(v1::KIND_SOFTWARE_INVENTORY).add(v1::KIND_SOFTWARE_INVENTORY);
+  store::Batch batch = b.batch();
+  batch.reports[0].name.sequence = 8;
+  batch.reports[1].name.sequence = 7;  // a dead letter that was tried again
+  const Plan plan = plan_messages(batch, {});
+  ASSERT_EQ(plan.messages.size(), 1u);
+  EXPECT_EQ(ids(plan.messages[0].reports), (Ids{1}));
+  EXPECT_EQ(ids(plan.superseded), (Ids{2}));
+}
+
+std::string resync_of(std::uint32_t kind) {
+  v1::ResyncRequest request;
+  request.set_kind(kind);
+  return request.SerializeAsString();
+}
+
+TEST(Coalescer, PutsARequestForEverythingAgainTogetherWithTheNewestStateOfItsKind) {
+  BatchBuilder b;
+  b.add(v1::KIND_RESYNC).add(v1::KIND_SOFTWARE_INVENTORY).add(v1::KIND_HARDWARE_INVENTORY).add(v1::KIND_HARDWARE_INVENTORY).add(v1::KIND_RESYNC);
+  store::Batch batch = b.batch();
+  batch.reports[0].body = resync_of(v1::KIND_HARDWARE_INVENTORY);
+  batch.reports[4].body = resync_of(v1::KIND_HARDWARE_INVENTORY);
+  const Plan plan = plan_messages(batch, {});
+  ASSERT_EQ(plan.messages.size(), 2u);
+  EXPECT_EQ(plan.messages[0].kind, std::uint32_t{v1::KIND_HARDWARE_INVENTORY});
+  EXPECT_EQ(ids(plan.messages[0].reports), (Ids{1, 4, 5}));
+  EXPECT_EQ(ids(plan.messages[1].reports), (Ids{2}));
+  EXPECT_EQ(ids(plan.superseded), (Ids{3}));
+}
+
+TEST(Coalescer, ARequestNobodyUnderstandsIsAMessageOfItsOwn) {
+  BatchBuilder b;
+  b.add(v1::KIND_RESYNC).add(v1::KIND_RESYNC);
+  store::Batch batch = b.batch();
+  batch.reports[0].body = resync_of(v1::KIND_DISCOVERY);
+  const Plan plan = plan_messages(batch, {});
+  ASSERT_EQ(plan.messages.size(), 2u);
+  EXPECT_EQ(plan.messages[0].kind, std::uint32_t{v1::KIND_RESYNC});
 }
 
 TEST(Coalescer, StopsJoiningAtItsBoundsOfCountAndBytes) {

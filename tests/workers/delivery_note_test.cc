@@ -27,6 +27,16 @@ TEST(DeliveryNote, ComesBackAsItWasWritten) {
   EXPECT_EQ(read->baseline_minor, 99u);
 }
 
+TEST(DeliveryNote, RemembersThePolicysDateWhereThereWasOne) {
+  DeliveryNote note;
+  note.message_id = "{X}";
+  EXPECT_EQ(read_note(write_note(note))->policy_date, std::nullopt);
+  note.policy_date = from_millis(1'768'003'200'000);
+  const auto read = read_note(write_note(note));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->policy_date, note.policy_date);
+}
+
 TEST(DeliveryNote, OneFromBeforeThereWereBaselinesIsRead) {
   const auto read = read_note("1 {X} 1768472430123 7 0 5");
   ASSERT_TRUE(read);
@@ -35,8 +45,21 @@ TEST(DeliveryNote, OneFromBeforeThereWereBaselinesIsRead) {
   EXPECT_EQ(read->baseline_major, 0u);
 }
 
+TEST(DeliveryNote, KeepsTheDateOfThePolicyItWasNumberedUnder) {
+  DeliveryNote note;
+  note.message_id = "{X}";
+  note.made_at = from_millis(5);
+  const auto undated = read_note(write_note(note));
+  ASSERT_TRUE(undated);
+  EXPECT_FALSE(undated->policy_date);
+  note.policy_date = from_millis(1'768'000'000'000);
+  const auto dated = read_note(write_note(note));
+  ASSERT_TRUE(dated);
+  EXPECT_EQ(dated->policy_date, note.policy_date);
+}
+
 TEST(DeliveryNote, RefusesWhatItDidNotWrite) {
-  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 1", "1 {X} a 1 1 1"}) {
+  for (const char* text : {"", "1", "2 {X} 1 1 1 1", "1 {X} 1 1 1", "1 {X} 1 1 1 1 extra", "1 {X} 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 1 1", "1 {X} 1 1 1 1 1 1 x", "1 {X} a 1 1 1"}) {
     const auto read = read_note(text);
     ASSERT_FALSE(read) << text;
     EXPECT_STREQ(read.error().code, "note.unreadable");

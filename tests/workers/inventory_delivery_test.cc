@@ -278,6 +278,18 @@ TEST_F(InventoryDelivery, AnOlderStateThatIsTriedAgainDoesNotReplaceANewer) {
   expect_site_has(disks().row({"a", "5", "9"}));
 }
 
+// Two workers with one group, as after a lease that ran out and came back: the slower one finds the site further on.
+TEST_F(InventoryDelivery, AMessageTheSiteIsAlreadyBeyondIsNotSent) {
+  report(disks().row({"a", "1", "9"}));
+  world.next_fate(Fate::lost);
+  world.report(hardware, disks().row({"a", "2", "9"}).state());
+  world.carry_once();
+  const auto batch = *world.store->lease(store::LaneSet::all(), 256, 32u << 20, {});
+  const auto now = *static_cast<store::Baselines&>(*world.store).find(world.agent, hardware);
+  ASSERT_TRUE(world.store->settle(batch->lease, {}, {{hardware, 2, 0, now->full_at, now->body}}));
+  EXPECT_EQ(run(), "inventory.older");
+}
+
 TEST_F(InventoryDelivery, WhatCannotBeReadIsBuriedAndTheNextIsJudgedAsBefore) {
   report(disks().row({"a", "1", "9"}));
   world.report_bytes(hardware, "\xff\xff no");

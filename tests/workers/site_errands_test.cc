@@ -158,5 +158,93 @@ TEST_F(SiteErrandsTest, AsksNothingForAnAgentThatIsGone) {
   EXPECT_EQ(store_->devices().find(agent_)->site.state, IdentityState::pending) << "nothing moved for the revoked one";
 }
 
+TEST_F(SiteErrandsTest, FindsOutThatTheSiteLostAnAgentAndRegistersItAgain) {
+  make_ready(agent_);
+  const std::string known = site().sms_id.raw();
+  config_.refusal_spacing = milliseconds(0);
+  std::vector<std::string> asked;
+  door_->answer_with([&](const adapters::OutgoingMessage&) -> Result<adapters::Verdict> {
+    asked.push_back(site().last_code);
+    if (asked.size() == 1) return replying(reply_xml("Confirmation", 2, ""));
+    return replying(reply_xml("Registration", asked.size() == 2 ? 1 : 0, known));
+  });
+  start();
+  for (int i = 0; i < 3; ++i) errands_->invoke_refused(agent_);
+  ASSERT_TRUE(wait_ready());
+  EXPECT_EQ(asked, (std::vector<std::string>{"identity.doubted", "identity.registering_again", ""}));
+  EXPECT_EQ(site().sms_id.raw(), known);
+}
+
+TEST_F(SiteErrandsTest, ChangesAKeyWhenTheOperatorWantsAndTheSiteAgrees) {
+  make_ready(agent_);
+  const store::SiteIdentity before = site();
+  door_->answer_with([&](const auto&) -> Result<adapters::Verdict> { return replying(reply_xml("Registration", 0, before.sms_id.raw())); });
+  start();
+  ASSERT_TRUE(errands_->rotate(agent_));
+  ASSERT_TRUE(wait_ready());
+  EXPECT_NE(site().sealed, before.sealed);
+  EXPECT_EQ(site().sms_id, before.sms_id);
+}
+
+TEST_F(SiteErrandsTest, ChangesNoKeyOfAnAgentThatIsNotReady) {
+  door_->answer_with([](const auto&) -> Result<adapters::Verdict> { return replying(reply_xml("Registration", 1, given)); });
+  start();
+  ASSERT_TRUE(door_->wait_for(1));
+  const auto refused = errands_->rotate(agent_);
+  ASSERT_FALSE(refused);
+  EXPECT_STREQ(refused.error().code, "identity.not_ready");
+  const auto unknown = errands_->rotate(AgentId("0000000000000000"));
+  ASSERT_FALSE(unknown);
+  EXPECT_STREQ(unknown.error().code, "registry.unknown");
+}
+
+TEST_F(SiteErrandsTest, ShowsWhereAnAgentStandsAndWhatComesNext) {
+  config_.rejected_retry = std::chrono::hours(1);
+  door_->answer_with([](const auto&) -> Result<adapters::Verdict> { return replying(reply_xml("Registration", 3, "")); });
+  start();
+  ASSERT_TRUE(door_->wait_for(1));
+  std::optional<IdentityView> view;
+  for (int i = 0; i < 1'000 && (!view || view->state != LifeState::rejected); ++i) {
+    std::this_thread::yield();
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, milliseconds(5));
+    view = errands_->view(agent_);
+  }
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->state, LifeState::rejected);
+  EXPECT_EQ(view->next_step, "registration");
+  EXPECT_EQ(view->last_code, "registration.rejected");
+  EXPECT_TRUE(view->holds_reports);
+  EXPECT_GT(view->next_at, real_clock_.wall() + std::chrono::minutes(50));
+  EXPECT_FALSE(errands_->view(AgentId("0000000000000000")));
+}
+
+TEST_F(SiteErrandsTest, HearsOfRefusalsFromManyThreadsAtOnce) {
+  make_ready(agent_);
+  config_.refusal_spacing = milliseconds(0);
+  door_->answer_with([&](const auto&) -> Result<adapters::Verdict> { return replying(reply_xml("Confirmation", 0, site().sms_id.raw())); });
+  start();
+  std::vector<std::thread> others;
+  for (int i = 0; i < 4; ++i) {
+    others.emplace_back([this] {
+      for (int n = 0; n < 200; ++n) {
+        const auto wait = errands_->invoke_refused(agent_);
+        EXPECT_GT(wait, milliseconds(0));
+        if (n % 7 == 0) errands_->invoke_answered(agent_);
+        if (n % 11 == 0) errands_->reply_unexpected(agent_);
+      }
+    });
+  }
+  for (std::thread& other : others) other.join();
+  bool home = false;
+  for (int i = 0; i < 1'000 && !home; ++i) {
+    const auto view = errands_->view(agent_);
+    home = view && view->state == LifeState::ready && !view->holds_reports;
+    std::unique_lock lock(mutex_);
+    if (!home) changed_.wait_for(lock, milliseconds(10));
+  }
+  EXPECT_TRUE(home);
+}
+
 }  // namespace
 }  // namespace greengate::test

@@ -34,6 +34,7 @@ class SiteOfOne {
   bool carry_once();
   /// Carries batches until nothing waits, an hour passing between one and the next. False: it never ended.
   bool run();
+  Result<adapters::MpIdentity> identity() { return identities_->of(agent); }
   /// The site knows the device under another name.
   void rename();
 

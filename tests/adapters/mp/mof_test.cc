@@ -7,6 +7,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
 namespace greengate::adapters {
 namespace {
 
@@ -38,6 +41,16 @@ TEST(Mof, DescribesAClassAsTheConsoleImportsIt) {
             "    [ SMS_Report (TRUE) ]\r\n"
             "    String   Rooms[];\r\n"
             "};\r\n");
+}
+
+// The guide shows what comes out of its own example.
+TEST(Mof, IsWhatTheGuideShows) {
+  std::ifstream file(GREENGATE_SOURCE_DIR "/docs/guide/custom_inventory.md");
+  const std::string guide((std::istreambuf_iterator<char>(file)), {});
+  auto text = mof_text({"Contoso_Certificate", "root\\cimv2", {"Path"}, {{"Path", "string"}, {"Size", "integer"}, {"ValidUntil", "datetime"}}});
+  ASSERT_TRUE(text);
+  std::erase(*text, '\r');
+  EXPECT_NE(guide.find(*text), std::string::npos) << *text;
 }
 
 TEST(Mof, TakesNamesForTheConsole) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 
 namespace greengate::agent {
 namespace {
@@ -282,6 +283,17 @@ TEST_F(CustomInventoryTest, TooMuchTogetherIsRefusedWhole) {
   prints("20-large", R"({"class": "Contoso_B", "keys": ["Id"], "instances": [{"Id": ")" + std::string(250, 'x') + "\"}]}");
   EXPECT_THAT(collect(), ElementsAre("Contoso_A"));
   EXPECT_THAT(codes(), ElementsAre("20-large custom.too_large"));
+}
+
+// Goal: the guide tells the truth. Method: its script, as it stands there, is run.
+TEST_F(CustomInventoryTest, TheGuidesScriptWorks) {
+  std::ifstream file(GREENGATE_SOURCE_DIR "/docs/guide/custom_inventory.md");
+  const std::string guide((std::istreambuf_iterator<char>(file)), {});
+  const std::size_t begin = guide.find("```python\n") + 10;
+  ASSERT_NE(guide.find("```python\n"), std::string::npos);
+  script("certificates", guide.substr(begin, guide.find("```", begin) - begin));
+  EXPECT_THAT(collect(), ElementsAre("Contoso_Certificate"));
+  EXPECT_THAT(inventory_.classes(0).properties(), ElementsAre("Path", "Size", "ValidUntil"));
 }
 
 TEST_F(CustomInventoryTest, ProblemsSurviveTheWayToTheAgent) {

@@ -13,6 +13,7 @@ namespace {
 
 using agent::inventory_json;
 using agent::inventory_table;
+using agent::InventoryViewOptions;
 
 struct Seen {
   v1::HardwareInventory inventory;
@@ -73,6 +74,23 @@ TEST(Json, KeepsTypesAndEscapes) {
               R"({"Text": "quote \" back \\ line \n bell \u0007 del \u007f é", "Whole": -5, "Large": 18446744073709551615, )"
               R"("Flag": true, "When": "2026-01-15T10:20:30Z", "List": ["a\"b"], "Day": "2025-03-01"})"),
       std::string::npos);
+}
+
+TEST(Json, TellsTheShapeOfTheClassThatIsAskedFor) {
+  const Seen seen = look_at("debian12-vm");
+  InventoryViewOptions one;
+  one.class_name = "win32_bios";
+  const std::string json = inventory_json(seen.inventory, seen.discovery, one);
+  expect_python_reads(json);
+  EXPECT_NE(json.find(R"("shapes": {
+    "Win32_BIOS": {"class": "Win32_BIOS", "namespace": "root\\cimv2", "keys": ["Name", )"), std::string::npos)
+      << json;
+  one.class_name = "Class\"\\";
+  const std::string strange = inventory_json(awkward(), {}, one);
+  expect_python_reads(strange);
+  EXPECT_NE(strange.find(R"("Whole": "integer", "Large": "unsigned", "Flag": "boolean", "When": "datetime", "List": "list", "Day": "string", "Nothing": "string")"),
+            std::string::npos)
+      << strange;
 }
 
 TEST(Json, ShowsOneClassWhenAsked) {

@@ -108,6 +108,25 @@ TEST(Debian, MarksTheKeysOfTheSite) {
   EXPECT_EQ(keys("SMS_LogicalDisk"), "DeviceID ");
 }
 
+TEST(Debian, MarksWhatChangesByItself) {
+  const v1::HardwareInventory inventory = collect(RecordedMachine("debian12-vm"));
+  std::string text;
+  for (const v1::InventoryClass& one : inventory.classes()) {
+    if (one.churning_properties().empty()) continue;
+    text += one.name() + ":";
+    for (const std::uint32_t column : one.churning_properties())
+      text += " " + one.properties(static_cast<int>(column));
+    text += "\n";
+  }
+  EXPECT_NE(text.find("Win32_OperatingSystem: FreePhysicalMemory FreeSpaceInPagingFiles "
+                      "FreeVirtualMemory LocalDateTime"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("SMS_LogicalDisk: FreeSpace\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("Win32_Process: "), std::string::npos) << text;
+  EXPECT_EQ(text.find("Win32Reg_AddRemovePrograms"), std::string::npos) << text;
+}
+
 // Goal: secrets on command lines never leave the machine. Method: the recordings start programs
 // with one.
 TEST(Debian, NeverShowsArguments) {

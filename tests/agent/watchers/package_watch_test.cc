@@ -167,6 +167,7 @@ TEST_F(PackageWatchTest, AFullDiskLosesAndRepeatsNothing) {
 }
 
 TEST_F(PackageWatchTest, FollowsARotation) {
+  append(installed(0, 1));
   start();
   events();
   append(installed(1, 1));
