@@ -8,7 +8,7 @@
 
 namespace greengate::workers {
 
-KeyPool::KeyPool(std::uint32_t ready_max) : ready_(ready_max) {}
+KeyPool::KeyPool(std::uint32_t ready_max, Maker make) : make_(std::move(make)), ready_(ready_max) {}
 
 KeyPool::~KeyPool() { stop(); }
 
@@ -34,7 +34,7 @@ void KeyPool::make_keys() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 10);
   const Log log("key_pool");
   while (true) {
-    auto key = adapters::SigningKey::generate();
+    auto key = make_();
     if (!key) {
       log.error("key generation failed", kv("code", key.error().code), kv("why", key.error().message));
       ready_.close();

@@ -6,6 +6,7 @@
 #include "core/result.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -18,7 +19,8 @@ namespace greengate::workers {
 /// Errors    keys.stopping (halt).
 class KeyPool : public Component {
  public:
-  explicit KeyPool(std::uint32_t ready_max);
+  using Maker = std::function<Result<adapters::SigningKey>()>;
+  explicit KeyPool(std::uint32_t ready_max, Maker make = adapters::SigningKey::generate);
   ~KeyPool() override;
 
   Result<adapters::SigningKey> take();
@@ -31,6 +33,7 @@ class KeyPool : public Component {
  private:
   void make_keys();
 
+  const Maker make_;
   Channel<adapters::SigningKey> ready_;
   std::thread maker_;
 };
