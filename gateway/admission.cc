@@ -85,6 +85,17 @@ ReportVerdict throttled(const char* code, std::string message,
 
 }  // namespace
 
+v1::Lane lane_of(const v1::Report& report) {
+  switch (report.kind()) {
+    case v1::KIND_DISCOVERY: return v1::LANE_DISCOVERY;
+    case v1::KIND_HARDWARE_INVENTORY:
+    case v1::KIND_SOFTWARE_INVENTORY: return v1::LANE_INVENTORY;
+    case v1::KIND_FILE_CHUNK:
+    case v1::KIND_IDMIF: return v1::LANE_FILES;
+    default: return report.lane();
+  }
+}
+
 std::int64_t report_cost_bytes(std::size_t body_bytes) {
   return static_cast<std::int64_t>(body_bytes) + report_overhead_bytes;
 }
@@ -188,10 +199,6 @@ ReportVerdict Admission::report(Account& account, const v1::Report& report,
                                              std::to_string(report.kind()) + ".");
   if (report.kind() == v1::KIND_RESYNC)
     return reject("report.kind_reserved", "Reports of this kind are the gateway's own; agents do not send them.");
-  // Lanes do not wait for one another, but a device's inventories are numbered one after the other.
-  const bool inventory = report.kind() == v1::KIND_HARDWARE_INVENTORY || report.kind() == v1::KIND_SOFTWARE_INVENTORY;
-  if (inventory && report.lane() != v1::LANE_INVENTORY)
-    return reject("report.lane_wrong", "Inventories travel in the lane of inventories.");
   if (static_cast<std::int64_t>(report.body().size()) > config_.report_bytes_max)
     return reject("report.too_large",
                   "The report has " + std::to_string(report.body().size()) + " bytes; " +

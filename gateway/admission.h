@@ -58,6 +58,10 @@ struct Account {
 /// What a report costs in memory while it is on its way to the store.
 std::int64_t report_cost_bytes(std::size_t body_bytes);
 
+/// The queue a report goes into. What is bulk by its kind travels as bulk, whatever its agent says: the lanes before it are for what is small,
+/// and lanes do not wait for one another, while a device's inventories are numbered one after the other.
+v1::Lane lane_of(const v1::Report& report);
+
 /// What becomes of one report.
 struct ReportVerdict {
   enum class Kind { take, reject, throttle } kind = Kind::take;
@@ -72,7 +76,7 @@ struct ReportVerdict {
 /// Threads   The ingest thread; pure but for the Account it is given.
 /// Errors    Frames: frame.too_large, frame.malformed, frame.too_many_reports, frame.kind_unexpected, agent.unknown, agent.pending,
 ///           agent.hello_first, agent.revoked, agent.replaced.
-///           Reports: report.sequence_zero, report.skipped, report.lane_unknown, report.lane_wrong, report.kind_unknown, report.kind_reserved,
+///           Reports: report.sequence_zero, report.skipped, report.lane_unknown, report.kind_unknown, report.kind_reserved,
 ///           report.too_large (rejected);
 ///           flow.credits, flow.rate, gateway.busy (throttled).
 class Admission {

@@ -574,7 +574,7 @@ void Ingest::Loop::publish(Session& session, v1::Publish& publish) {
         store::NewReport kept;
         kept.name = {session.agent, session.incarnation, report.sequence()};
         kept.skipped = verdict.skipped;
-        kept.lane = static_cast<store::Lane>(report.lane());
+        kept.lane = static_cast<store::Lane>(lane_of(report));
         kept.kind = static_cast<std::uint32_t>(report.kind());
         kept.collected_at = from_millis(
             std::clamp(report.collected_at_ms(), std::int64_t{0}, collected_ms_max));

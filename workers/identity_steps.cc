@@ -1,7 +1,8 @@
 #include "workers/identity_steps.h"
 
+#include "workers/resync.h"
+
 #include "greengate/v1/frame.pb.h"
-#include "greengate/v1/report.pb.h"
 
 #include <array>
 #include <string_view>
@@ -308,21 +309,11 @@ Result<void> IdentitySteps::commit(const store::Device& device, IdentityLife& li
 }
 
 Result<void> IdentitySteps::ask_resync(const store::Device& device) {
-  const std::int64_t at = to_millis(clock_.wall());
+  const WallTime at = clock_.wall();
   for (const Inventory& inventory : inventories) {
     if (devices_.counter(device.id, inventory.counter) == 0) continue;
-    v1::ResyncRequest request;
-    request.set_kind(static_cast<std::uint32_t>(inventory.kind));
-    request.set_policy_id("registration");
-    request.set_policy_version(std::to_string(at));
-    store::NewReport report;
-    report.name.agent = device.id;
-    report.name.sequence = static_cast<std::uint64_t>(at);
-    report.lane = store::Lane::inventory;
-    report.kind = static_cast<std::uint32_t>(v1::KIND_RESYNC);
-    report.collected_at = clock_.wall();
-    report.body = request.SerializeAsString();
-    if (auto kept = reports_.keep_own(std::move(report)); !kept) return pass(kept);
+    auto asked = request_resync(reports_, device.id, static_cast<std::uint32_t>(inventory.kind), "registration", std::to_string(to_millis(at)), at);
+    if (!asked) return asked;
   }
   return {};
 }

@@ -247,6 +247,9 @@ Result<InventoryPlan> InventoryPlanner::plan_state(const AgentId& agent, const S
                        : Result<ParsedState<State>>(pass(read));
     std::string().swap(form.plain);
     if (parsed && form.client != client.raw()) {
+      // The site's record is another now and has nothing of this; what the agent has is known all the same.
+      content->was = parsed->state;
+      form.client = client.raw();
       baseline.reset();
     } else if (parsed) {
       content->was = parsed->state;

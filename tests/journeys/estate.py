@@ -69,13 +69,15 @@ class Estate:
     def token(self, uses=1):
         return self.control("token", "create", "--uses", str(uses))["token"]
 
-    def agent_config(self, name, token=""):
+    def agent_config(self, name, token="", software=False, more=""):
+        # The software inventory comes when its scan is done; a journey that counts reports does without.
         folder = self.folder / name
         folder.mkdir(mode=0o700, exist_ok=True)
         config = folder / "agent.toml"
         config.write_text(f'[gateway]\nendpoints = ["{self.addresses["agent_endpoint"]}"]\nkey = \'{self.addresses["gateway_key"]}\'\n'
                           f'[agent]\nstate_directory = "{folder}/state"\n[enrolment]\ntoken = "{token}"\n'
-                          f'[reconnect]\nmin = "100ms"\nmax = "1s"\n')
+                          f'[reconnect]\nmin = "100ms"\nmax = "1s"\n'
+                          f'[software]\nenabled = {"true" if software else "false"}\n{more}')
         return config
 
     def start_agent(self, name="agent", token=None):

@@ -207,6 +207,14 @@ TEST_F(InventoryDelivery, ADeviceWithAnotherNameAtTheSiteStartsAnew) {
   EXPECT_EQ(report(disks().row({"a", "1", "9"})), "inventory.unchanged");
 }
 
+TEST_F(InventoryDelivery, AResyncAfterAChangeOfNameAtTheSiteIsAnsweredFromWhatWasKnownBefore) {
+  report(disks().row({"a", "1", "9"}));
+  world.rename();
+  EXPECT_EQ(resync(), "Full 2.0") << "or the new record would lack it until the agent speaks again";
+  expect_site_has(disks().row({"a", "1", "9"}));
+  EXPECT_EQ(report(disks().row({"a", "2", "9"})), "Delta 2.1");
+}
+
 TEST_F(InventoryDelivery, AResyncIsAnsweredFromTheBaselineWithoutTheAgent) {
   report(disks().row({"a", "1", "9"}));
   report(disks().row({"a", "2", "8"}));
