@@ -154,7 +154,7 @@ def package_lists():
 def wire_words():
     words = ["http://mp01.example.test", "https://[2001:db8::1]:8443/base?x=1", "HTTP://a:1/", "120", "Fri, 31 Dec 1999 23:59:59 GMT",
              "20260115102030.000000+060", "2026-01-15T10:20:30Z", "01/15/2026 10:20:30", "SimpleInterval;Minutes=60;MaxRandomDelayMinutes=5",
-             "ScheduleString=0001170000100008", "http://<mp>/SMS_MP/.sms_pol?{B1}.SHA256:00", "mp01.example.test", "https://[::1]", "http://a/b#c", "http://[mp01]/"]
+             "ScheduleString=0001170000100008", "http://<mp>/SMS_MP/.sms_pol?{B1}.SHA256:00", "mp01.example.test", "https://[::1]", "http://a/b#c", "http://[a\"b]/"]
     for number, word in enumerate(words):
         yield str(number), word.encode()
 
