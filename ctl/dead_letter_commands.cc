@@ -81,7 +81,7 @@ int export_letters(const Options& options, const Wanted& wanted) {
     if (letters.size() < 100) break;
   }
   if (std::fflush(to) != 0) return 1;
-  std::fprintf(stderr, "%llu dead letters exported.\n", static_cast<unsigned long long>(written));
+  std::fprintf(stderr, "%s exported.\n", counted(static_cast<std::int64_t>(written), "dead letter").c_str());
   return 0;
 }
 
@@ -128,7 +128,8 @@ void add_dead_letter_commands(CLI::App& app, const Options& options, int& exit_c
   discard->add_option("LETTER", wanted->letters, "Their numbers")->required();
   discard->callback([=, &options, &exit_code] {
     exit_code = ask(options, "POST", "/v1/dead-letters/discard", json::serialize(ids(*wanted)), [](const json::value& done) {
-      return std::to_string(done.at("discarded").to_number<std::int64_t>()) + " dead letters are gone.\n";
+      const auto gone = done.at("discarded").to_number<std::int64_t>();
+      return counted(gone, "dead letter") + (gone == 1 ? " is gone.\n" : " are gone.\n");
     });
   });
 }

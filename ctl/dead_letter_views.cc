@@ -5,6 +5,8 @@
 #include <boost/json.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 namespace greengate::ctl {
 namespace json = boost::json;
@@ -43,10 +45,19 @@ std::string heading(const json::value& letter) {
                 {"report", text(letter, "kind") + ", sequence " + text(letter, "sequence") + " of incarnation " + text(letter, "incarnation") + ", " +
                                bytes_text(number(letter, "bytes").value_or(0)) + ", lane " + text(letter, "lane")},
                 {"collected", time_at(letter, "collected_at_ms") + " UTC, stored " + step(letter, "collected_at_ms", "stored_at_ms") + ", buried " +
-                                  step(letter, "stored_at_ms", "buried_at_ms") + " after that, " + text(letter, "attempts") + " delays"},
+                                  step(letter, "stored_at_ms", "buried_at_ms") + " after that, " + counted(number(letter, "attempts").value_or(0), "delay")},
                 {"reason", text(letter, "code") + ": " + text(letter, "message")},
                 {"cause", text(letter, "cause")},
                 {"what helps", text(letter, "advice")}});
+}
+
+// JSON may write ten as 1E1; a person reads 10.
+std::string rate_text(const json::value& progress) {
+  const json::value* rate = find(progress, "per_second");
+  if (!rate || !rate->is_number()) return "-";
+  std::array<char, 32> shown{};
+  std::snprintf(shown.data(), shown.size(), "%g", rate->to_number<double>());
+  return shown.data();
 }
 
 std::string message_of(const json::value& letter) {
@@ -109,7 +120,7 @@ std::string show_dead_letters(const json::value& letters) {
                bytes_text(number(letter, "bytes").value_or(0)), text(letter, "code"),
                is_true(letter, "has_body") ? text(letter, "cause") : "(its body was given up to make room) " + text(letter, "cause")});
   }
-  return table.text() + text(letters, "buried") + " dead letters in all; `greengatectl dead-letters show LETTER` tells more.\n";
+  return table.text() + counted(number(letters, "buried").value_or(0), "dead letter") + " in all; `greengatectl dead-letters show LETTER` tells more.\n";
 }
 
 std::string show_dead_letter(const json::value& letter) {
@@ -132,7 +143,7 @@ std::string diff_dead_letter(const json::value& letter) {
 
 std::string show_replay(const json::value& progress) {
   if (!find(progress, "started_at_ms")) return "Nothing was replayed since the gateway began.\n";
-  return text(progress, "done") + " of " + text(progress, "letters") + " dead letters, " + text(progress, "per_second") + " a second; " +
+  return text(progress, "done") + " of " + counted(number(progress, "letters").value_or(0), "dead letter") + ", " + rate_text(progress) + " a second; " +
          text(progress, "put_back") + " went back into their lanes" + (is_true(progress, "running") ? ", under way" : ", done") +
          (text(progress, "last_code") == "-" ? std::string() : "; last trouble: " + text(progress, "last_code")) + ".\n";
 }

@@ -54,7 +54,8 @@ std::string section(const std::string& title, const std::string& body) {
 std::string show_explanation(const json::value& about) {
   std::string shown = facts({
       {"agent", text(about, "id") + "  " + text(about, "host_name") + " (" + text(about, "fqdn") + ")"},
-      {"system", text(about, "operating_system") + ", " + text(about, "agent_version")},
+      {"system", find(about, "operating_system") && !text(about, "operating_system").starts_with("-") ? text(about, "operating_system") + ", agent " + text(about, "agent_version")
+                                                                                                   : std::string("not told yet")},
       {"enrolment", text(about, "state") + ", enrolled " + time_at(about, "enrolled_at_ms") + " UTC by " + text(about, "enrolled_by")},
       {"connection", (is_true(about, "connected") ? std::string("connected") : std::string("away")) + ", last seen " + time_at(about, "last_seen_ms") + " UTC"},
       {"notification", "session " + text(about, "session")},
@@ -80,7 +81,7 @@ std::string show_explanation(const json::value& about) {
     shown += "\n" + waiting.text();
   }
   if (number(about, "dead_letters.letters").value_or(0) > 0) {
-    shown += "\n" + text(about, "dead_letters.letters") + " dead letters, the newest " + text(about, "dead_letters.newest_id") + " of " +
+    shown += "\n" + counted(number(about, "dead_letters.letters").value_or(0), "dead letter") + ", the newest " + text(about, "dead_letters.newest_id") + " of " +
              time_at(about, "dead_letters.newest_at_ms") + " UTC:\n";
     for (const json::value& code : items(about, "dead_letters.codes")) {
       shown += "  " + text(code, "letters") + " × " + text(code, "code") + ": " + text(code, "cause") + " " + text(code, "advice") + "\n";

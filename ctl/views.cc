@@ -20,6 +20,10 @@ std::string time_text(std::int64_t millis) {
   return text;
 }
 
+std::string counted(std::int64_t count, const std::string& thing) {
+  return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
+}
+
 std::string span_text(std::int64_t millis) {
   char text[64];
   if (millis < 0) return "-" + span_text(-millis);

@@ -29,6 +29,8 @@ std::string indented_xml(const std::string& xml);
 std::string time_text(std::int64_t millis);
 /// "350 ms", "2.4 s", "3 min 12 s", "5 h 20 min", "12 days".
 std::string span_text(std::int64_t millis);
+/// "1 dead letter", "2 dead letters".
+std::string counted(std::int64_t count, const std::string& thing);
 /// "512 B", "12.3 KiB", "4.0 GiB".
 std::string bytes_text(std::int64_t bytes);
 

@@ -215,7 +215,8 @@ Result<ParsedState<v1::SoftwareInventory>> parse_software(std::string_view body,
   v1::SoftwareInventory& state = **parsed;
   if (origin == StateOrigin::baseline) return ParsedState<v1::SoftwareInventory>{&state, 0, true};
   const std::uint32_t dropped = keep_named_once(*state.mutable_files(), [](const v1::SoftwareFile& file) {
-    return file.name().empty() || file.path().empty() ? std::string() : key_of(file);
+    // A name no file can have would have the whole list refused when it is written.
+    return adapters::check_file_name("inventory.file", file.name(), file.path()) ? key_of(file) : std::string();
   });
   return ParsedState<v1::SoftwareInventory>{&state, dropped, dropped == 0};
 }

@@ -1,5 +1,7 @@
 #include "adapters/http/url.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -53,6 +55,8 @@ Result<Url> parse_url(std::string_view text) {
     const std::size_t end = authority.find(']');
     if (end == std::string_view::npos) return refuse("its bracket is not closed");
     url.host = authority.substr(1, end - 1);
+    in6_addr address{};
+    if (inet_pton(AF_INET6, url.host.c_str(), &address) != 1) return refuse("what is in brackets is no IPv6 address");
     authority.remove_prefix(end + 1);
     if (!authority.empty() && authority.front() != ':')
       return refuse("something follows its bracket");

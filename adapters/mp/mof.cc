@@ -67,7 +67,7 @@ Result<std::string> mof_text(const ClassShape& shape, const MofNames& names) {
   for (const auto& [name, type] : shape.properties) {
     if (!is_name(name) || !seen.insert(raised(name)).second)
       return fail(Remedy::reject, "mp.mof_property", "Class " + shape.name + " has a property " + quoted(name) + ", which is no name or there twice.");
-    if (std::none_of(std::begin(types), std::end(types), [&](const auto& known) { return known.first == type; }))
+    if (std::none_of(std::begin(types), std::end(types), [&, wanted = type](const auto& known) { return known.first == wanted; }))
       return fail(Remedy::reject, "mp.mof_property", "Property " + name + " has the type " + quoted(type) + ", which is none.");
   }
   for (const std::string& key : shape.keys) {

@@ -80,7 +80,10 @@ std::optional<std::string> hostile_answer(std::string_view form) {
   if (form == "flood") return head("200 OK", "Content-Type: multipart/mixed\r\n") + std::string(flood_bytes, 'x');
   if (form == "redirect") return head("302 Found", "Location: http://169.254.169.254/latest/meta-data/\r\nContent-Length: 0\r\n");
   if (form == "long_header") return head("200 OK", "X-Long: " + std::string(1 << 20, 'x') + "\r\nContent-Length: 0\r\n");
-  if (form == "garbage") return std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not HTTP at all\r\n\r\n", 40);
+  if (form == "garbage") {
+    constexpr char bytes[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not HTTP at all\r\n\r\n";
+    return std::string(bytes, sizeof bytes - 1);
+  }
   return std::nullopt;
 }
 

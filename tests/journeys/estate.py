@@ -70,26 +70,26 @@ class Estate:
         return self.control("token", "create", "--uses", str(uses))["token"]
 
     def agent_config(self, name, token="", software=False, more=""):
-        # The software inventory comes when its scan is done; a journey that counts reports does without.
+        """`more`: whole sections. The software inventory comes when its scan is done; a journey that counts reports does without."""
         folder = self.folder / name
         folder.mkdir(mode=0o700, exist_ok=True)
         config = folder / "agent.toml"
         config.write_text(f'[gateway]\nendpoints = ["{self.addresses["agent_endpoint"]}"]\nkey = \'{self.addresses["gateway_key"]}\'\n'
                           f'[agent]\nstate_directory = "{folder}/state"\n[enrolment]\ntoken = "{token}"\n'
                           f'[reconnect]\nmin = "100ms"\nmax = "1s"\n'
-                          f'[software]\nenabled = {"true" if software else "false"}\n{more}')
+                          + ("" if "[software]" in more else f'[software]\nenabled = {"true" if software else "false"}\n') + more)
         return config
 
-    def start_agent(self, name="agent", token=None):
+    def start_agent(self, name="agent", token=None, more=""):
         config = self.folder / name / "agent.toml"
         if token is not None or not config.exists():
-            config = self.agent_config(name, token or "")
+            config = self.agent_config(name, token or "", more=more)
         self.processes[name] = self.stage.start("greengate-agent", "--config", config, "run")
 
-    def enrol_agent(self, name="agent"):
-        """A running agent that the site knows; its entry in `greengatectl agents list`."""
+    def enrol_agent(self, name="agent", more=""):
+        """A running agent that the site knows; its entry in `greengatectl agents list`. `more`: whole sections of its configuration."""
         known = {a["id"] for a in self.agents()}
-        self.start_agent(name, self.token())
+        self.start_agent(name, self.token(), more)
         return self.wait("a new agent to be ready at the site",
                          lambda: next((a for a in self.agents() if a["id"] not in known and a["site"]["state"] == "ready"), None))
 
@@ -98,9 +98,19 @@ class Estate:
             subprocess.run([BIN / "greengate-agent", "--config", self.folder / name / "agent.toml", "send-state", "--topic-type", "501",
                             "--topic-id", f"journey-{i}", "--state", "2"], check=True, capture_output=True, timeout=60)
 
+    def ask_agent(self, *arguments, name="agent"):
+        """A command of greengate-agent beside the running agent of this name."""
+        return subprocess.run([BIN / "greengate-agent", "--config", self.folder / name / "agent.toml", *map(str, arguments)],
+                              capture_output=True, text=True, timeout=90)
+
     # Looking.
+    def text_of(self, *arguments):
+        """What greengatectl shows a person."""
+        return subprocess.run([BIN / "greengatectl", "--socket", self.folder / "admin.sock", *map(str, arguments)], check=True,
+                              capture_output=True, text=True, timeout=60).stdout
+
     def control(self, *arguments):
-        return main_job.control(self.stage, *arguments)
+        return main_job.control(self.stage, *map(str, arguments))
 
     def agents(self):
         return self.control("agents", "list")["agents"]

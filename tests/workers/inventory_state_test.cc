@@ -158,14 +158,14 @@ TEST(InventoryState, ALargeSoundInventoryIsRead) {
 }
 
 TEST(InventoryState, AFileIsNamedByItsFolderAndName) {
-  const auto state = files({{"/usr/bin/", "a", 1}, {"/bin/", "a", 2}, {"/usr/bin/", "a", 3}, {"", "b", 4}, {"/usr/bin/", "", 5}});
+  const auto state = files({{"/usr/bin/", "a", 1}, {"/bin/", "a", 2}, {"/usr/bin/", "a", 3}, {"", "b", 4}, {"/usr/bin/", "", 5}, {"/usr/bin/", "..", 6}});
   google::protobuf::Arena arena;
   const auto parsed = parse_software(state.SerializeAsString(), arena);
   ASSERT_TRUE(parsed);
   ASSERT_EQ(parsed->state->files_size(), 2);
   EXPECT_EQ(parsed->state->files(0).size(), 1u);
   EXPECT_EQ(parsed->state->files(1).size(), 2u);
-  EXPECT_EQ(parsed->dropped, 3u);
+  EXPECT_EQ(parsed->dropped, 4u) << "one that is there already, two without a name, one that no file can have";
 }
 
 TEST(InventoryState, ValuesAreTheSameWhenTheSiteReadsThemTheSame) {

@@ -435,7 +435,7 @@ TEST(Url, IsReadInAllItsForms) {
   for (const char* bad :
        {"", "ftp://h", "http://", "http://:80", "http://h:", "http://h:0", "http://h:99999",
         "http://h:8x", "http://u@h", "http://[::1", "http://[::1]x", "http://a b", "http://h/#f",
-        "http://h\r\n", "http://h\"x"}) {
+        "http://h\r\n", "http://h\"x", "http://[mp01]", "http://[]", "http://[::1\"]", "http://[::1%eth0]"}) {
     const auto url = parse_url(bad);
     ASSERT_FALSE(url) << bad;
     EXPECT_STREQ(url.error().code, "http.url");
