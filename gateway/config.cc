@@ -286,6 +286,12 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("notifications.waiting_max", fan_out.waiting_max);
 }
 
+void read_task_parameters(ConfigReader& reader, TaskParametersConfig& config) {
+  reader.read("notifications.scripts", config.scripts);
+  reader.read("notifications.live_queries", config.live_queries);
+  reader.read("notifications.scripts_parameter_hash", config.scripts_parameter_hash);
+}
+
 // Reads every key; the one list of them.
 void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_gateway(reader, config.gateway, problems);
@@ -300,6 +306,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_policy(reader, config.policy, config.enquiries);
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
+  read_task_parameters(reader, config.task_parameters);
 }
 
 LoadedConfig load(ConfigReader reader) {
@@ -343,6 +350,7 @@ LoadedConfig load(ConfigReader reader) {
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
     reader.add(config.notifications.problems());
+    reader.add(config.task_parameters.problems());
   }
   loaded.problems = reader.problems();
   return loaded;
