@@ -214,6 +214,7 @@ ChildImage image_of(const char* program, char* const* arguments, const ScriptBou
   image.limits.memory_bytes = bounds.memory_bytes;
   image.limits.cpu_seconds = static_cast<std::uint64_t>(bounds.patience.count() / 1000 + 1);
   image.lowest_priority = true;
+  image.parent = getpid();
   return image;
 }
 

@@ -64,8 +64,11 @@ void become(const ChildImage& image) {
     syscall(SYS_ioprio_set, this_process, 0, idle_class);
   }
   if (image.user && !change_user(*image.user)) leave(errno ? errno : EPERM, exit_not_started);
-  // After the change of user, which forgets it.
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (image.parent != 0) {
+    // After the change of user, which forgets it.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != image.parent) leave(ESRCH, exit_not_started);  // it ended before that call
+  }
   if (image.no_new_privileges) {
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) leave(errno, exit_not_started);

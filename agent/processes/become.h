@@ -37,13 +37,14 @@ struct ChildImage {
   bool lowest_priority = false;    ///< For processor and disk.
   bool no_new_privileges = false;  ///< Neither setuid programs nor file or inherited capabilities raise it.
   const ChildUser* user = nullptr; ///< None: as ours.
+  pid_t parent = 0;                ///< Who forks: it ends when that thread does. 0: it outlives us.
 };
 
 inline constexpr int exit_no_format = 125;    ///< The system does not know how to run it.
 inline constexpr int exit_not_started = 126;  ///< Anything else that went wrong before it ran.
 
-/// Between fork and exec: becomes the program with its bounds, no signal blocked or ignored, no descriptor of ours, in folder /, and ends with
-/// whoever forked it. Only system calls, since other threads may hold any lock.
+/// Between fork and exec: becomes the program with its bounds, no signal blocked or ignored, no descriptor of ours, in folder /. Only system
+/// calls, since other threads may hold any lock.
 [[noreturn]] void become(const ChildImage& image);
 
 /// Closes every descriptor of this process from `first` on that is not one of `kept`. System calls only.

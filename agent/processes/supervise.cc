@@ -75,6 +75,7 @@ void supervise(const ChildImage& image, int control, int status) {
   // A copy of the agent's memory is not for a program that runs as the same user.
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 
+  const pid_t self = getpid();
   int report[2] = {-1, -1};
   SupervisorWord word;
   pid_t program = -1;
@@ -84,6 +85,7 @@ void supervise(const ChildImage& image, int control, int status) {
   if (program == 0) {
     ChildImage mine = image;
     mine.report = report[1];
+    mine.parent = self;
     become(mine);
   }
   if (program < 0) {
