@@ -5,16 +5,20 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 
 namespace greengate::agent {
 namespace {
 
-constexpr long chase_ms = 3'000;  // how long descendants that multiply are chased
+constexpr long chase_ms = 8'000;  // how long descendants that multiply are chased
 
 void interrupt_a_wait(int) {}
 
@@ -24,10 +28,34 @@ long now_ms() {
   return now.tv_sec * 1'000 + now.tv_nsec / 1'000'000;
 }
 
-// Sends SIGKILL to each process whose parent we are; orphans of the program are ours, as we asked for them.
-void kill_children() {
-  const int list = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-  if (list < 0) return;  // a kernel without the list: what stayed in the program's session is killed as a group
+// Numbers of processes, in no order that matters.
+struct Processes {
+  pid_t pids[4'096];
+  std::size_t count = 0;
+  void add(pid_t pid) {
+    if (pid > 1 && count < sizeof pids / sizeof *pids) pids[count++] = pid;
+  }
+};
+Processes found, stopped;  // too large for a stack; a supervisor is one thread
+
+// Appends "/" and the number, or a word, to a path that has room for it.
+char* append(char* end, const char* word) {
+  while (*word) *end++ = *word++;
+  *end = 0;
+  return end;
+}
+char* append(char* end, pid_t number) {
+  char digits[16];
+  int length = 0;
+  for (; number > 0; number /= 10) digits[length++] = static_cast<char>('0' + number % 10);
+  while (length > 0) *end++ = digits[--length];
+  *end = 0;
+  return end;
+}
+
+void add_listed(const char* path, Processes& into) {
+  const int list = open(path, O_RDONLY | O_CLOEXEC);
+  if (list < 0) return;  // it ended meanwhile
   char buffer[4'096];
   pid_t pid = 0;
   for (ssize_t got; (got = read(list, buffer, sizeof buffer)) > 0;) {
@@ -35,25 +63,87 @@ void kill_children() {
       if (buffer[i] >= '0' && buffer[i] <= '9') {
         pid = pid * 10 + (buffer[i] - '0');
       } else {
-        if (pid > 1) kill(pid, SIGKILL);
+        into.add(pid);
         pid = 0;
       }
     }
   }
-  if (pid > 1) kill(pid, SIGKILL);
+  into.add(pid);
   close(list);
 }
 
-// Until we have no children any more, or they multiply for too long.
-void kill_all() {
+// The children of each thread of a process.
+void add_children_of(pid_t pid, Processes& into) {
+  char path[64];
+  char* const end = append(append(append(path, "/proc/"), pid), "/task");
+  const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  struct Entry {  // what the kernel writes for each name
+    ino64_t inode;
+    off64_t next;
+    unsigned short length;
+    unsigned char type;
+    char name[1];
+  };
+  alignas(Entry) char buffer[4'096];
+  for (long got; (got = syscall(SYS_getdents64, folder, buffer, sizeof buffer)) > 0;) {
+    for (long at = 0; at < got;) {
+      const Entry& entry = *reinterpret_cast<const Entry*>(buffer + at);
+      if (entry.name[0] >= '0' && entry.name[0] <= '9') {
+        append(append(append(end, "/"), entry.name), "/children");
+        add_listed(path, into);
+      }
+      at += entry.length;
+    }
+  }
+  close(folder);
+}
+
+bool among(pid_t pid, const Processes& all) {
+  for (std::size_t i = 0; i < all.count; ++i) {
+    if (all.pids[i] == pid) return true;
+  }
+  return false;
+}
+
+// Stops every descendant, and takes from it the right to make more, should another one wake it. Answers whether all that were found had been
+// stopped before: then nobody is left who could have made one that was not seen. A fork that has a signal waiting makes nothing.
+bool all_stopped() {
+  found.count = 0;
+  add_children_of(getpid(), found);
+  bool all = true;
+  for (std::size_t i = 0; i < found.count; ++i) {
+    const pid_t pid = found.pids[i];
+    const rlimit64 no_more{0, 0};
+    kill(pid, SIGSTOP);
+    prlimit64(pid, RLIMIT_NPROC, &no_more, nullptr);  // of another user's processes only with CAP_SYS_RESOURCE
+    all = all && among(pid, stopped);
+    add_children_of(pid, found);
+  }
+  stopped.count = found.count;
+  for (std::size_t i = 0; i < found.count; ++i) stopped.pids[i] = found.pids[i];
+  return all;
+}
+
+// Until we have no children any more: orphans of the program are ours, as we asked for them. Killing begins when all stand still; before
+// that it would only make room for new ones. Answers false when it took too long.
+bool kill_all() {
   const long until = now_ms() + chase_ms;
   for (long pause_us = 0;; pause_us = pause_us < 20'000 ? pause_us + 500 : pause_us) {
-    kill_children();
+    const bool late = now_ms() >= until;
+    if (all_stopped() || late) {
+      found.count = 0;
+      add_children_of(getpid(), found);
+      for (std::size_t i = 0; i < found.count; ++i) kill(found.pids[i], SIGKILL);
+    } else {
+      pause_us = 0;
+    }
     pid_t gone = 0;
     while ((gone = waitpid(-1, nullptr, WNOHANG)) > 0) {}
-    if ((gone < 0 && errno == ECHILD) || now_ms() >= until) return;
+    if (gone < 0 && errno == ECHILD) return true;
+    if (late) return false;
     const timespec pause{0, pause_us * 1'000};
-    nanosleep(&pause, nullptr);
+    if (pause_us > 0) nanosleep(&pause, nullptr);
   }
 }
 
@@ -112,10 +202,11 @@ void supervise(const ChildImage& image, int control, int status) {
         waitpid(orphan.si_pid, nullptr, WNOHANG);
       }
     }
+    for (int rounds = 0; rounds < 50 && !all_stopped(); ++rounds) {}
     kill(-program, SIGKILL);
     kill(program, SIGKILL);
     while (waitpid(program, &word.status, 0) < 0 && errno == EINTR) {}
-    kill_all();
+    word.left_some = !kill_all();
   }
   [[maybe_unused]] const ssize_t told = write(status, &word, sizeof word);
   _exit(0);

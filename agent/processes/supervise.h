@@ -9,6 +9,7 @@ struct SupervisorWord {
   int start_errno = 0;  ///< Not 0: the program was not run.
   int status = 0;       ///< As waitpid tells it.
   bool by_itself = false;  ///< The program ended before it was told to.
+  bool left_some = false;  ///< Descendants could not be ended in time.
 };
 
 /// The supervisor's whole life, in a fork of its own: runs the program, waits for its end or for `control` to close, kills all that is left of

@@ -110,6 +110,7 @@ std::optional<RunEnd> SupervisedRun::poll() {
   const ssize_t got = read(status_, &word, sizeof word);
   if (got == static_cast<ssize_t>(sizeof word)) {
     read_output();  // nobody is left who could print more than what waits
+    end_.left_some = word.left_some;
     if (word.start_errno != 0) return finish(RunEnd::How::not_started, word.start_errno);
     // It may have ended just before it was told to.
     if (ending_ && (!word.by_itself || *ending_ == RunEnd::How::output)) return finish(*ending_, 0);

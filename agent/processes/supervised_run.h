@@ -48,6 +48,7 @@ struct RunEnd {
   std::string output;  ///< At most output_kept_max.
   std::uint64_t output_bytes = 0;
   std::chrono::milliseconds took{0};
+  bool left_some = false;  ///< Descendants are alive that could not be ended; a person is needed.
 };
 
 /// One program, run without a shell in a session of its own, with a process of ours beside it that ends all it has begotten: processes that
@@ -56,7 +57,7 @@ struct RunEnd {
 /// Promise   When an end is told, and when this object or the agent itself is gone however it went, no descendant of the program is left.
 ///           A program that runs as our own user could kill that process of ours first: then its session ends with it, what left the
 ///           session does not.
-/// Limits    RunOrder. Processes that die while new ones are made as fast are chased for kill_patience.
+/// Limits    RunOrder. Descendants are chased for eight seconds; what is left then, RunEnd::left_some tells.
 /// Threads   One. Forks, so that other threads need not be stopped.
 /// Errors    run.start (retry): nothing was begun.
 class SupervisedRun {

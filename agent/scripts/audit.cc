@@ -22,7 +22,7 @@ std::string utc(std::int64_t millis) {
   const std::time_t seconds = static_cast<std::time_t>(millis / 1'000);
   std::tm day{};
   gmtime_r(&seconds, &day);
-  char text[40];
+  char text[80];
   std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday, day.tm_hour, day.tm_min,
                 day.tm_sec, static_cast<int>(millis % 1'000));
   return text;

@@ -104,11 +104,6 @@ AllowedScript read_allowed(ConfigReader& reader, const std::string& name, std::v
 
 }  // namespace
 
-bool is_parameter_name(const std::string& text) {
-  return !text.empty() && text.size() <= 64 && std::isdigit(static_cast<unsigned char>(text.front())) == 0 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
-}
-
 void read_script_settings(ConfigReader& reader, AgentConfig& config) {
   ScriptSettings& scripts = config.scripts;
   reader.read("scripts.enabled", scripts.enabled);

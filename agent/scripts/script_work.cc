@@ -99,6 +99,10 @@ std::optional<TaskEnd> ScriptWork::poll() {
   if (end->how == RunEnd::How::signalled) record.signal = end->number;
   record.took_ms = end->took.count();
   record.output_bytes = end->output_bytes;
+  if (end->left_some) {
+    record.code = "task.script_left_some";
+    log_.error("script task's command left processes that cannot be ended", kv("script", task_.run_script().script_guid()), kv("program", entry_->command.front()));
+  }
   write_down(record);
   log_.info("script task's command ended", kv("script", task_.run_script().script_guid()), kv("outcome", meaning.result), kv("code", meaning.code),
             kv("took_ms", end->took), kv("bytes", end->output_bytes));

@@ -22,7 +22,7 @@ namespace greengate::agent {
 /// Threads   The agent's one.
 /// Errors    task.scripts_off, task.script_not_allowed, task.script_changed, task.script_parameter, task.script_user, task.script_command,
 ///           task.script_audit, run.start; of ends task.script_timeout, task.script_output, task.script_signal, task.script_start,
-///           task.script_lost, task.script_rows, task.interrupted.
+///           task.script_lost, task.script_rows, task.interrupted; in the audit also task.script_left_some.
 /// Source    docs/reference/script-tasks.md, bgb-protocol 5.3, 5.4
 class ScriptWork final : public TaskWork {
  public:
