@@ -98,11 +98,11 @@ void TaskDesk::refuse(const v1::Notification& asked, v1::TaskOutcome outcome, co
 void TaskDesk::asked(const v1::Notification& asked) {
   const std::uint64_t id = asked.notification_id();
   const std::uint64_t print = print_of(asked);
-  if (const PastTask* past = book_.find_past(id); past != nullptr && past->print == print) return say_past(*past);
   if (const OpenTask* open = book_.find_open(id)) {
     if (open->print == print) return say(id, v1::TASK_OUTCOME_ACCEPTED);
     return say(id, v1::TASK_OUTCOME_FAILED, "task.busy", "Another task of this number is not over yet.");
   }
+  if (const PastTask* past = book_.find_past(id); past != nullptr && past->print == print) return say_past(*past);
   TaskWork* work = work_of(asked.task());
   if (work == nullptr) {
     log_.warn("unknown task", kv("task", static_cast<int>(asked.task())), kv("notification", id));
