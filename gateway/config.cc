@@ -280,7 +280,8 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.payload_bytes_max", bgb.payload_bytes_max);
   reader.read("notifications.tasks_file", fan_out.tasks_file);
   reader.read("notifications.answer_within", fan_out.answer_within);
-  reader.read("notifications.policy_window", fan_out.policy_window);
+  reader.read("notifications.wave_window_per_1000", fan_out.wave.window_per_1000);
+  reader.read("notifications.wave_window_max", fan_out.wave.window_max);
   reader.read("notifications.waiting_max", fan_out.waiting_max);
 }
 
@@ -288,6 +289,15 @@ void read_task_parameters(ConfigReader& reader, TaskParametersConfig& config) {
   reader.read("notifications.scripts", config.scripts);
   reader.read("notifications.live_queries", config.live_queries);
   reader.read("notifications.scripts_parameter_hash", config.scripts_parameter_hash);
+}
+
+void read_mailbox(ConfigReader& reader, store::MailboxConfig& mailbox, FanOutConfig& fan_out) {
+  reader.read("mailbox.entries_max", mailbox.entries_max);
+  reader.read("mailbox.entries_per_device_max", mailbox.entries_per_device_max);
+  reader.read("mailbox.history_time", mailbox.history_time);
+  reader.read("mailbox.time_to_live", fan_out.time_to_live);
+  reader.read("mailbox.script_time_to_live", fan_out.script_time_to_live);
+  reader.read("mailbox.release_per_second", fan_out.release_per_second);
 }
 
 // Reads every key; the one list of them.
@@ -305,6 +315,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
   read_task_parameters(reader, config.task_parameters);
+  read_mailbox(reader, config.store.mailbox, config.notifications);
 }
 
 LoadedConfig load(ConfigReader reader) {
@@ -346,10 +357,10 @@ LoadedConfig load(ConfigReader reader) {
     }
   }
   if (const auto tasks = TaskTable::read(config.notifications.tasks_file); !tasks) reader.add({{"notifications.tasks_file", tasks.error().message}});
+  reader.add(config.notifications.problems());
+  reader.add(config.task_parameters.problems());
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
-    reader.add(config.notifications.problems());
-    reader.add(config.task_parameters.problems());
   }
   loaded.problems = reader.problems();
   return loaded;
