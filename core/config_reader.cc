@@ -194,6 +194,17 @@ void ConfigReader::read_bytes(const std::string& key, std::int64_t& value) {
                });
 }
 
+std::vector<std::string> ConfigReader::tables(const std::string& key) const {
+  std::vector<std::string> names;
+  const auto below = state_->table.at_path(key);
+  if (const toml::table* table = below.as_table()) {
+    for (const auto& [name, node] : *table) {
+      if (node.is_table()) names.emplace_back(name.str());
+    }
+  }
+  return names;
+}
+
 void ConfigReader::add(std::vector<ConfigProblem> problems) {
   for (ConfigProblem& problem : problems) {
     const bool named = problem.message.starts_with(problem.key);

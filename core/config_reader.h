@@ -41,6 +41,9 @@ class ConfigReader {
   void read(const std::string& key, std::vector<std::string>& value);
   void read_bytes(const std::string& key, std::int64_t& value);
 
+  /// The names of the tables directly below `key`, sorted: "a", "b" for [key.a] and [key.b].
+  std::vector<std::string> tables(const std::string& key) const;
+
   void add(std::vector<ConfigProblem> problems);
 
   /// Everything wrong, in file order where a line is known: "greengate.toml:12: delivery.url is …".

@@ -285,6 +285,12 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("notifications.waiting_max", fan_out.waiting_max);
 }
 
+void read_task_parameters(ConfigReader& reader, TaskParametersConfig& config) {
+  reader.read("notifications.scripts", config.scripts);
+  reader.read("notifications.live_queries", config.live_queries);
+  reader.read("notifications.scripts_parameter_hash", config.scripts_parameter_hash);
+}
+
 void read_mailbox(ConfigReader& reader, store::MailboxConfig& mailbox, FanOutConfig& fan_out) {
   reader.read("mailbox.entries_max", mailbox.entries_max);
   reader.read("mailbox.entries_per_device_max", mailbox.entries_per_device_max);
@@ -308,6 +314,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_policy(reader, config.policy, config.enquiries);
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
+  read_task_parameters(reader, config.task_parameters);
   read_mailbox(reader, config.store.mailbox, config.notifications);
 }
 
@@ -351,6 +358,7 @@ LoadedConfig load(ConfigReader reader) {
   }
   if (const auto tasks = TaskTable::read(config.notifications.tasks_file); !tasks) reader.add({{"notifications.tasks_file", tasks.error().message}});
   reader.add(config.notifications.problems());
+  reader.add(config.task_parameters.problems());
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
   }

@@ -19,6 +19,7 @@
 #include "gateway/notify_admin.h"
 #include "gateway/replayer.h"
 #include "gateway/slots.h"
+#include "gateway/task_parameters.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
 #include "workers/common_identity.h"
@@ -149,6 +150,7 @@ struct House::Rooms {
   std::unique_ptr<workers::SiteLocator> locator;
   std::unique_ptr<workers::Pool> pool;
   std::unique_ptr<Enquiries> enquiries;
+  std::unique_ptr<TaskParameters> task_parameters;
   std::unique_ptr<FanOut> fan_out;
   std::unique_ptr<Ticker> sweeper;
   std::unique_ptr<Ticker> releaser;
@@ -214,6 +216,7 @@ Result<void> House::Rooms::build() {
   auto tasks = TaskTable::read(config.notifications.tasks_file);
   if (!tasks) return pass(tasks);
   if (config.has_role("notify") && config.bgb.enabled) log_guessed_tasks(*tasks);
+  task_parameters = std::make_unique<TaskParameters>(config.task_parameters, metrics);
   fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, store->mailbox(), clock, metrics);
   sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
   releaser = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->release(); });
@@ -295,6 +298,7 @@ void House::Rooms::connect() {
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
+      .parameters = [this](const AgentId& agent, v1::Task task, const adapters::BgbPush& push) { return task_parameters->of(agent, task, push); },
   });
   // An agent that is away is not told: its next inventory is sent whole anyway.
   pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {

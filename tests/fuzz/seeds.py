@@ -159,7 +159,20 @@ def wire_words():
         yield str(number), word.encode()
 
 
-MADE = {"policy_body": policy_bodies, "site_documents": site_documents, "inventory_delta": states, "file_assembly": chunk_runs,
+def script_tasks():
+    """A byte that says how strict, then the TaskParam's XML; what the target encodes itself."""
+    folder = HOUSE / "tests" / "data" / "bgb"
+    for path in sorted(folder.glob("*-taskparam-*.xml")):
+        xml = path.read_bytes().strip()
+        yield path.stem, b"\x00" + xml
+        yield path.stem + "-loose", b"\x01" + xml.replace(b"E:RSgwKQ==", b"E:RSgxKQ==")
+        yield path.stem + "-single", b"\x00" + xml.replace(b'"', b"'")
+        yield path.stem + "-as-carried", b"\x02" + base64.b64encode(xml)
+    yield "older-form", b"\x00<ScriptHash ScriptHashAlg='SHA256'>00</ScriptHash><ScriptVersion>1</ScriptVersion>"
+    yield "dtd", b"\x00<!DOCTYPE a [<!ENTITY b 'c'>]><ScriptContent ScriptGuid='&b;'/>"
+
+
+MADE = {"script_task": script_tasks, "policy_body": policy_bodies, "site_documents": site_documents, "inventory_delta": states, "file_assembly": chunk_runs,
         "machine_texts": machine_texts, "json_documents": json_documents, "package_lists": package_lists, "wire_words": wire_words}
 
 
