@@ -19,7 +19,7 @@ class Member:
         self.slow_s = slow_s
         self.public, self.secret = zmq.curve_keypair()
         self.incarnation = random.SystemRandom().getrandbits(63) | 1
-        self.away = False
+        self.away = self.renew = False  # wishes of the test; sockets are the fleet thread's alone
         self.socket = None
         self.enrolled = self.welcome = False
         self.asked = collections.Counter()  # notification id: how often it came
@@ -50,7 +50,6 @@ class Fleet:
         with self.lock:
             for name in names:
                 self.members[name].away = True
-                self.disconnect(self.members[name])
 
     def come_back(self, names):
         with self.lock:
@@ -61,7 +60,7 @@ class Fleet:
         """The gateway was away: everybody begins a new connection."""
         with self.lock:
             for member in self.members.values():
-                self.disconnect(member)
+                member.renew = True
 
     def acted(self, task):
         """How often each agent acted on this task."""
@@ -96,6 +95,9 @@ class Fleet:
     def tick(self):
         now = time.monotonic()
         for member in self.members.values():
+            if member.away or member.renew:
+                self.disconnect(member)
+                member.renew = False
             if member.away:
                 continue
             if member.socket is None:
