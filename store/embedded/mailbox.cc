@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::uint32_t kCancelledAtOnce = 5'000;
 constexpr std::size_t kCodeBytesMax = 64, kMessageBytesMax = 512;
-constexpr std::uint32_t kInFlightMax = 200'000;
 
 /// Cut at a character's beginning.
 std::string cut(std::string text, std::size_t bytes_max) {

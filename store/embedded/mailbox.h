@@ -107,6 +107,7 @@ class EmbeddedMailbox final : public Mailbox, public Ledger {
   const Clock& clock_;
   MailboxProbe& probe_;
   Writer* writer_ = nullptr;
+  static constexpr std::uint32_t kInFlightMax = 200'000;  ///< Posts and moves that wait for the disk.
   std::atomic<std::uint32_t> changes_in_flight_{0};
 
   // The writer's thread only.

@@ -14,7 +14,6 @@ namespace {
 constexpr std::size_t kParametersBytesMax = 256u << 10;
 constexpr std::size_t kTextBytesMax = 256;
 constexpr std::size_t kPartDevices = 2'000;
-constexpr std::uint32_t kInFlightMax = 200'000;
 constexpr auto kAnyId = std::numeric_limits<std::int64_t>::max();
 
 std::optional<Error> too_large(const Action& action) {

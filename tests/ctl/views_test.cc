@@ -41,5 +41,40 @@ TEST(Explanation, ShowsWhatItKnowsAndNothingOfWhatItDoesNot) {
   EXPECT_EQ(shown.find("Identity"), std::string::npos);
 }
 
+TEST(Notifications, ListShowsEachWithHowFarItIs) {
+  const std::string shown = ctl::show_notifications(json::parse(
+      R"({"notifications": [{"id": 17, "task": "full_scan", "origin": "anna", "created_at_ms": 0, "devices": 5, "states": {"waiting": 2, "done": 3}}]})"));
+  EXPECT_NE(shown.find("17"), std::string::npos);
+  EXPECT_NE(shown.find("full_scan"), std::string::npos);
+  EXPECT_NE(shown.find("2 waiting, 3 done"), std::string::npos) << shown;
+  EXPECT_EQ(ctl::show_notifications(json::parse(R"({"notifications": []})")), "Nobody was asked to do anything.\n");
+}
+
+TEST(Notifications, OneShowsEveryAgentAndSaysWhenThereAreMore) {
+  const std::string shown = ctl::show_notification(json::parse(
+      R"({"id": 17, "task": "restart", "urgent": true, "origin": "site", "key": "13/1013", "created_at_ms": 0, "expires_at_ms": 1000, "expired": true,
+          "devices": 2, "states": {"failed": 1, "done": 1},
+          "entries": [{"notification": 99, "agent": "a1", "host_name": "db01", "state": "failed", "changed_at_ms": 500, "code": "task.vetoed", "message": "Not today."}]})"));
+  EXPECT_NE(shown.find("17, urgent"), std::string::npos);
+  EXPECT_NE(shown.find("site, its 13/1013"), std::string::npos);
+  EXPECT_NE(shown.find("which is over"), std::string::npos);
+  EXPECT_NE(shown.find("task.vetoed: Not today."), std::string::npos);
+  EXPECT_NE(shown.find("--after 99"), std::string::npos) << shown;
+}
+
+TEST(Notifications, AnOrderSaysWhatBecameOfIt) {
+  EXPECT_EQ(ctl::show_order(json::parse(R"({"id": 3, "task": "discovery", "devices": 1, "collapsed": 1, "fresh": true})")),
+            "Notification 3: discovery for 1 agent. It takes the place of 1 that still waited. `greengatectl notify show 3` tells how far it is.\n");
+  EXPECT_NE(ctl::show_order(json::parse(R"({"id": 3, "task": "discovery", "devices": 0, "fresh": false})")).find("Nothing new"), std::string::npos);
+}
+
+TEST(Explanation, ShowsAnAgentsLastNotifications) {
+  const std::string shown = ctl::show_explanation(json::parse(
+      R"({"id": "a1", "notifications": [{"id": 3, "task": "restart", "origin": "anna", "created_at_ms": 0, "state": "failed", "changed_at_ms": 0, "code": "task.vetoed", "message": ""}]})"));
+  EXPECT_NE(shown.find("LAST NOTIFICATIONS"), std::string::npos);
+  EXPECT_NE(shown.find("anna"), std::string::npos);
+  EXPECT_NE(shown.find("task.vetoed"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace greengate::test

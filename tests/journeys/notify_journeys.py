@@ -12,6 +12,8 @@ from scripted_fleet import Fleet, notification_pb2
 
 AGENTS = int(os.environ.get("GREENGATE_JOURNEY_AGENTS", "50"))
 INVENTORY_TYPE, FULL_SCAN_TYPE = 912, 2
+# One key for all agents: a thousand RSA keys would be most of the work.
+ONE_KEY = "identity_mode = \"shared_key\"\n"
 AGENTS_LINES = "ping_interval = \"2s\"\nenrolments_per_second = 1000\nenrol_interval = \"1s\"\n"
 
 
@@ -40,7 +42,7 @@ class Button(unittest.TestCase):
         away, slow = names[:AGENTS // 10], names[AGENTS // 10:AGENTS // 10 + max(1, AGENTS // 20)]
         with estate() as world:
             world.start_site()
-            world.start_gateway(extra=AGENTS_LINES)
+            world.start_gateway(extra=AGENTS_LINES, site=ONE_KEY + f'shared_identity_file = "{world.folder}/gateway/shared.identity"\n')
             fleet = Fleet(world, names, slow)
             try:
                 all_ready(world, fleet)
@@ -50,7 +52,7 @@ class Button(unittest.TestCase):
                 push_id = press(world, INVENTORY_TYPE)
                 world.wait("a third of the fleet to have heard", lambda: fleet.asked() >= len(names) // 3)
                 world.kill("gateway")
-                world.start_gateway(extra=AGENTS_LINES)
+                world.start_gateway(extra=AGENTS_LINES, site=ONE_KEY + f'shared_identity_file = "{world.folder}/gateway/shared.identity"\n')
                 fleet.reconnect()
                 world.wait("everybody who is there to have acted",
                            lambda: sum(fleet.acted(notification_pb2.TASK_HARDWARE_INVENTORY).values()) >= len(names) - len(away), 120 + AGENTS)
@@ -69,7 +71,7 @@ class Button(unittest.TestCase):
     def test_an_order_waits_for_an_absent_agent_over_a_restart_unless_it_is_cancelled_or_too_old(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(extra=AGENTS_LINES)
+            world.start_gateway(extra=AGENTS_LINES, site=ONE_KEY + f'shared_identity_file = "{world.folder}/gateway/shared.identity"\n')
             fleet = Fleet(world, ["db01", "web01"])
             try:
                 all_ready(world, fleet)
@@ -87,7 +89,7 @@ class Button(unittest.TestCase):
                 world.wait("what was brief to be over", lambda: states(brief["id"]) == {"expired": 1})
 
                 world.kill("gateway")
-                world.start_gateway(extra=AGENTS_LINES)
+                world.start_gateway(extra=AGENTS_LINES, site=ONE_KEY + f'shared_identity_file = "{world.folder}/gateway/shared.identity"\n')
                 fleet.reconnect()
                 fleet.come_back(["db01"])
                 world.wait("the absent one to have done both", lambda: states(scan["id"]) == {"done": 2} and states(twice[1]["id"]) == {"done": 1})
@@ -105,7 +107,7 @@ class Button(unittest.TestCase):
     def test_a_program_orders_over_the_socket_and_a_wipe_wants_its_device_named(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(extra=AGENTS_LINES)
+            world.start_gateway(extra=AGENTS_LINES, site=ONE_KEY + f'shared_identity_file = "{world.folder}/gateway/shared.identity"\n')
             fleet = Fleet(world, ["db01"])
             try:
                 all_ready(world, fleet)

@@ -24,6 +24,7 @@ class Member:
         self.enrolled = self.welcome = False
         self.asked = collections.Counter()  # notification id: how often it came
         self.acted = []                     # (notification id, task), once for every id
+        self.ended = set()                  # told again after a new connection, as the last words on the old one may be lost
         self.last_word = 0.0
 
 
@@ -107,6 +108,8 @@ class Fleet:
         due = [each for each in self.later if each[0] <= now]
         self.later = [each for each in self.later if each[0] > now]
         for _, member, result in due:
+            if result.outcome == notification_pb2.TASK_OUTCOME_COMPLETED:
+                member.ended.add(result.notification_id)
             if member.socket is not None:
                 self.send(member, task_result=result)
 
@@ -156,6 +159,8 @@ class Fleet:
                     self.knock(member)
             elif kind == "welcome":
                 member.welcome = True
+                for number in member.ended:
+                    self.send(member, task_result=notification_pb2.TaskResult(notification_id=number, outcome=notification_pb2.TASK_OUTCOME_COMPLETED))
             elif kind == "refused":
                 member.welcome = False
             elif kind == "notification":
