@@ -19,7 +19,7 @@ namespace greengate::adapters {
 ///           URI in clear: the book seals it. book.keep() is called on a thread of the sender's own, book.find() on the caller's.
 /// Limits    WnsSettings; one request a channel and wake at a time.
 /// Threads   wake(), session_opened(), channel_read() …: any thread. Requests, timers and settling: `net`.
-/// Errors    Here: http.tls_config, wns.fingerprint_key (reject). start(): wns.secret (reject): a secret file that is missing, empty,
+/// Errors    Here: http.tls_config, wns.config, wns.fingerprint_key (reject). start(): wns.secret (reject): a secret file that is missing, empty,
 ///           too long or readable by others. In answers and logs: the codes of docs/reference/wns.md.
 /// Source    wns-mdm-push 2 to 8, 16, 17; docs/adr/0015-waking-windows-devices.md
 Result<std::unique_ptr<Waker>> make_wns_waker(boost::asio::io_context& net, WnsSettings settings, ChannelBook& book, const Clock& clock,
