@@ -300,6 +300,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_policy(reader, config.policy, config.enquiries);
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
+  config.wns.read(reader);
 }
 
 LoadedConfig load(ConfigReader reader) {
@@ -344,6 +345,7 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.bgb.problems());
     reader.add(config.notifications.problems());
   }
+  if (config.wns.enabled) reader.add(config.wns.problems());
   loaded.problems = reader.problems();
   return loaded;
 }

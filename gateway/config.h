@@ -2,6 +2,7 @@
 
 #include "adapters/bgb/session_pool.h"
 #include "adapters/mp/settings.h"
+#include "adapters/wns/settings.h"
 #include "core/log.h"
 #include "gateway/agents_config.h"
 #include "gateway/enquiries.h"
@@ -68,6 +69,7 @@ struct Config {
   workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
+  adapters::WnsSettings wns;
 
   bool has_role(std::string_view role) const;
 };
