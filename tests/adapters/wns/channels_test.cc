@@ -5,6 +5,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 const std::string pfn = "fabrikam.mdm_8wekyb3d8bbwe";
 constexpr hours day(24);
 

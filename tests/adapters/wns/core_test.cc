@@ -6,6 +6,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 PushAnswer throttled(unsigned status, const std::string& retry_after) {
   return answered(status, {{"X-WNS-STATUS", "appthrottled"}, {"Retry-After", retry_after}});
 }

@@ -18,7 +18,23 @@
 
 namespace greengate::test {
 
-using namespace greengate::adapters;
+using adapters::ChannelReading;
+using adapters::ChannelRecord;
+using adapters::ChannelView;
+using adapters::HttpHeaders;
+using adapters::PushAnswer;
+using adapters::PushOrder;
+using adapters::Secret;
+using adapters::TokenGrant;
+using adapters::TokenOrder;
+using adapters::WakeAnswer;
+using adapters::WakeOrder;
+using adapters::WakeState;
+using adapters::WnsCore;
+using adapters::WnsProbe;
+using adapters::WnsSettings;
+using adapters::WnsWork;
+using adapters::wake_state_name;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::minutes;

@@ -11,6 +11,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 class World {
  public:
   explicit World(std::uint64_t seed) : random_(seed), lab_(settings(), seed) {

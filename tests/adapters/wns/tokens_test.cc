@@ -5,6 +5,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 struct Cache {
   Cache() { cache.secrets_changed(1, clock.steady()); }
   void fetch(const std::string& token, seconds life = seconds(86'400)) {

@@ -10,6 +10,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 namespace json = boost::json;
 
 std::string text_of(const json::value& value) { return std::string(value.as_string().data(), value.as_string().size()); }

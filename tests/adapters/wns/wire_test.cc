@@ -21,6 +21,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace greengate::adapters;
+
 namespace asio = boost::asio;
 
 const std::string secret_text = "Sim+Secret/With&Specials=";
