@@ -40,6 +40,9 @@ constexpr int interim_replies_max = 4;  ///< 1xx before the answer itself.
 /// One connection to one server; busy in one exchange, or kept.
 struct Connection {
   explicit Connection(asio::io_context& context) : socket(context) {}
+  ~Connection() { OPENSSL_cleanse(buffer.data(), buffer.size()); }  // replies can hold tokens
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
   tcp::socket socket;
   std::optional<ssl::stream<tcp::socket&>> tls;
   std::vector<char> buffer = std::vector<char>(read_buffer_bytes);

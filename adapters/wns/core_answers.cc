@@ -194,7 +194,10 @@ void WnsCore::secrets_changed(std::size_t index, std::size_t secrets) { apps_.at
 
 void WnsCore::raise(const char* alarm, const App* app, const Channel* channel, std::string_view why) {
   probe_.alarm(alarm);
-  const std::string key = std::string(alarm) + "|" + (app ? app->config.pfn : std::string());
+  // What concerns one device is said of each; what concerns an app, once in a while.
+  const std::string_view name = alarm;
+  const bool of_device = channel && (name == "hostile_uri" || name == "uri_flapping");
+  const std::string key = std::string(name) + "|" + (of_device ? channel->id->raw() : app ? app->config.pfn : std::string());
   const auto said = last_said_.find(key);
   if (said != last_said_.end() && now() - said->second < alarm_line_spacing) return;
   last_said_[key] = now();
@@ -246,6 +249,7 @@ void WnsCore::take_stock() {
     hour_began_ = at;
   }
   drop_idle_hosts();
+  std::erase_if(last_said_, [&](const auto& said) { return at - said.second >= alarm_line_spacing; });
 }
 
 }  // namespace greengate::adapters

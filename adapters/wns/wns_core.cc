@@ -32,7 +32,8 @@ std::size_t WnsCore::pushes_in_flight() const { return in_flight_.size(); }
 std::size_t WnsCore::channels() const { return channels_.size(); }
 
 void WnsCore::load(const AgentId& device, ChannelRecord record) {
-  if (knows(device)) return;
+  // What is still to be written is newer than what the book said.
+  if (knows(device) || dirty_.contains(device) || writing_.contains(device)) return;
   channel_of(device).record = std::move(record);
 }
 
@@ -57,7 +58,7 @@ void WnsCore::evict_one() {
     for (auto it = channels_.begin(eviction_bucket_); it != channels_.end(eviction_bucket_); ++it) {
       const Channel& channel = it->second;
       const bool rested = (!channel.last_push || at - *channel.last_push > settings_.push_spacing) && channel.throttled_until <= at;
-      if (channel.wake || channel.busy || channel.session_open || dirty_.contains(it->first) || !rested) continue;
+      if (channel.wake || channel.busy || channel.session_open || dirty_.contains(it->first) || writing_.contains(it->first) || !rested) continue;
       const AgentId device = it->first;
       channels_.erase(device);
       return;
@@ -81,10 +82,12 @@ void WnsCore::mark_dirty(const Channel& channel) { dirty_.insert(*channel.id); }
 
 std::vector<std::pair<AgentId, std::string>> WnsCore::take_records(std::size_t count_max) {
   std::vector<std::pair<AgentId, std::string>> records;
+  writing_.clear();
   while (!dirty_.empty() && records.size() < count_max) {
     AgentId device = std::move(dirty_.extract(dirty_.begin()).value());
     const Channel* channel = find(device);
     std::string text = channel ? encode_record(channel->record) : std::string();
+    writing_.insert(device);
     records.emplace_back(std::move(device), std::move(text));
   }
   return records;
@@ -188,6 +191,7 @@ std::string WnsCore::pfn_to_set(const AgentId& device) {
 void WnsCore::forget(const AgentId& device) {
   Channel* channel = find(device);
   dirty_.insert(device);  // the book may hold one that was never asked for
+  ++forgotten_;
   if (!channel) return;
   if (channel->wake) finish(*channel, WakeState::failed, "wake.forgotten");
   disarm(*channel);

@@ -84,7 +84,10 @@ class WnsCore {
   void token_answered(std::size_t app, Result<TokenGrant> result);
   void secrets_changed(std::size_t app, std::size_t secrets);
 
-  /// Records that changed, up to `count_max`; an empty text forgets the device.
+  /// How many were forgotten so far: a record read before and loaded after would bring one back.
+  std::uint64_t forgotten() const { return forgotten_; }
+
+  /// Records that changed, up to `count_max`; an empty text forgets the device. Those taken before have been written by now.
   std::vector<std::pair<AgentId, std::string>> take_records(std::size_t count_max);
   bool has_records() const { return !dirty_.empty(); }
   /// Gauges and slow alarms; once a minute.
@@ -138,7 +141,8 @@ class WnsCore {
   std::map<std::string, HostPace, std::less<>> hosts_;
   PushBucket sessions_;  // over all apps
   std::unordered_map<std::uint64_t, InFlight> in_flight_;
-  std::unordered_set<AgentId> dirty_;
+  std::unordered_set<AgentId> dirty_, writing_;
+  std::uint64_t forgotten_ = 0;
   std::size_t wakes_ = 0;
   std::size_t eviction_bucket_ = 0;
 

@@ -189,9 +189,11 @@ Result<void> Sender::Inside::start(const std::shared_ptr<Inside>& self) {
 
 // What the book holds of a device comes in before anything is decided about it; outside the lock, as the book reads a disk.
 void Sender::Inside::load(const AgentId& device) {
+  std::uint64_t forgotten = 0;
   {
     std::lock_guard lock(mutex);
     if (core.knows(device) || keeping_stopped) return;
+    forgotten = core.forgotten();
   }
   auto found = book.find(device);
   if (!found) {
@@ -206,7 +208,7 @@ void Sender::Inside::load(const AgentId& device) {
     return;
   }
   std::lock_guard lock(mutex);
-  core.load(device, std::move(*record));
+  if (core.forgotten() == forgotten) core.load(device, std::move(*record));
 }
 
 void Sender::Inside::after_change(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Inside>& self) {

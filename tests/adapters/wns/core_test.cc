@@ -498,6 +498,30 @@ TEST(Devices, ThatUnenrolAreForgotten) {
   EXPECT_TRUE(records[0].second.empty());
 }
 
+TEST(Devices, ThatAreForgottenDoNotComeBackFromWhatIsStillToBeErased) {
+  Lab lab;
+  lab.enroll(1);
+  const std::string record = lab.core->take_records(10).at(0).second;
+  lab.core->forget(device(1));
+  lab.core->load(device(1), *decode_record(record));  // somebody looks while the book still has it
+  EXPECT_FALSE(lab.core->knows(device(1)));
+  EXPECT_TRUE(lab.core->take_records(10).at(0).second.empty());
+  lab.core->load(device(1), *decode_record(record));
+  EXPECT_FALSE(lab.core->knows(device(1)));
+  lab.core->take_records(10);
+  EXPECT_EQ(lab.core->forgotten(), 1u);
+}
+
+TEST(Devices, ThatLieAreEachNamed) {
+  Lab lab;
+  static int lines = 0;
+  lines = 0;
+  set_log_sink([](std::string_view line) { lines += line.find("alarm=hostile_uri") != std::string_view::npos ? 1 : 0; });
+  for (int i = 1; i <= 5; ++i) lab.session(i, "https://attacker.example/x");
+  set_log_sink(nullptr);
+  EXPECT_EQ(lines, 5);
+}
+
 TEST(Devices, ThatEnrolAnewStartClean) {
   Lab lab;
   lab.enroll(1);
