@@ -388,6 +388,11 @@ void DmServer::stop() {
   state_->context.stop();
   for (std::thread& thread : state_->threads) thread.join();
   state_->threads.clear();
+  // Nobody works on them any more; without this they would stay open until the server is gone.
+  std::lock_guard lock(state_->mutex);
+  for (const auto& [key, stream] : state_->open) {
+    if (const auto still = stream.lock()) beast::get_lowest_layer(*still).close();
+  }
 }
 
 std::uint16_t DmServer::port() const { return state_->port; }

@@ -46,13 +46,18 @@ Result<std::string> DmVisit::answer(const DmMessage& message) {
 
 void DmVisit::begin() {
   begun_ = true;
-  memory_ = kept_ = host_.recall(device_);
+  auto recalled = host_.recall(device_);
+  blind_ = !recalled.has_value();
+  if (blind_) log_.warn("a device's memory could not be read, nothing is asked of it", kv("agent", device_.agent.raw()), kv("code", recalled.error().code));
+  else memory_ = kept_ = std::move(*recalled);
   memory_.last_session = clock_.wall();
   memory_.unenrolled = false;  // a device that comes is managed, whatever was said before
   host_.visit_opened(device_);
-  pfn_.emplace(nodes_, memory_.pfn);
-  if (auto first = pfn_->begin(host_.pfn_to_set(device_), clock_.wall())) order(std::move(*first), For::pfn, 0);
-  memory_.pfn = pfn_->record();
+  if (!blind_) {
+    pfn_.emplace(nodes_, memory_.pfn);
+    if (auto first = pfn_->begin(host_.pfn_to_set(device_), clock_.wall())) order(std::move(*first), For::pfn, 0);
+    memory_.pfn = pfn_->record();
+  }
   read_channel(For::uri, For::status);
   for (const DmWatch& watch : memory_.watches) {
     watched_.push_back(watch.notification);
@@ -146,7 +151,7 @@ void DmVisit::go_on_with_pfn(const DmAnswer& answer) {
 
 // New work is looked for after every package: what was posted while the device is here needs no push.
 void DmVisit::gather() {
-  if (memory_.unenrolled) return;
+  if (memory_.unenrolled || blind_) return;
   if (seen_.size() < rules_.tasks_max) {
     for (const v1::Notification& task : host_.collect(device_, rules_.tasks_max)) {
       if (seen_.size() >= rules_.tasks_max) break;
@@ -301,7 +306,7 @@ void DmVisit::note_lately(const Run& run, v1::TaskOutcome outcome, const std::st
 }
 
 void DmVisit::keep() {
-  if (!begun_ || memory_ == kept_) return;
+  if (!begun_ || blind_ || memory_ == kept_) return;
   if (auto noted = host_.remember(device_, memory_); !noted) {
     log_.warn("what a device told could not be kept", kv("agent", device_.agent.raw()), kv("code", noted.error().code));
     return;

@@ -47,7 +47,7 @@ class DmHost {
   /// What waits for the device, and what was handed to it before and never answered.
   virtual std::vector<v1::Notification> collect(const DmDevice& device, std::uint32_t count_max) = 0;
   virtual void task_result(const DmDevice& device, const v1::TaskResult& result) = 0;
-  virtual DmMemory recall(const DmDevice& device) = 0;
+  virtual Result<DmMemory> recall(const DmDevice& device) = 0;
   /// Waits for the sync.
   virtual Result<void> remember(const DmDevice& device, const DmMemory& memory) = 0;
   /// The user of the device ended its management.
@@ -137,6 +137,7 @@ class DmVisit {
   DmSession session_;
 
   bool begun_ = false, closed_ = false;
+  bool blind_ = false;   ///< What was kept of the device could not be read: nothing may be sent that must not be sent twice.
   DmMemory memory_, kept_;
   std::optional<PfnProcedure> pfn_;
   std::uint64_t next_ticket_ = 1;

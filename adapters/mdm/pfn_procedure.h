@@ -27,7 +27,7 @@ struct PfnRecord {
 ///
 /// Usage     In a session: begin(); while it gives a command, send it followed by reads of ChannelURI and Status, and give the answers to
 ///           answered(), which says the next command or nothing. record() is then to be kept.
-/// Promise   At most 4 writes a device and day; at most 5 commands a session; never Add and Replace in one message.
+/// Promise   At most 4 writes a device and day; at most 6 commands a session; never Add and Replace in one message.
 /// Threads   One at a time.
 /// Source    wns-mdm-push 11, 10.1
 class PfnProcedure {
