@@ -29,6 +29,8 @@ constexpr double pfn_failing_share_max = 0.05;
 
 }  // namespace
 
+bool looks_like_windows(const store::Device& device) { return device.agent_version == kind_of_agent; }
+
 AgentKey windows_key(const std::string& device_id) {
   static constexpr char letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
   const std::string plain = "windows-device:" + adapters::plain_device_id(device_id);
@@ -167,7 +169,7 @@ Result<AgentId> WindowsDevices::ensure(const DmEnrolment& row) {
   std::lock_guard one(ensure_mutex_);
   const AgentKey key = windows_key(row.device_id);
   auto device = devices_.find_by_key(key);
-  bool fresh = false;
+  bool first = false;
   if (!device) {
     store::EnrolRequest request;
     request.key = key;
@@ -190,14 +192,14 @@ Result<AgentId> WindowsDevices::ensure(const DmEnrolment& row) {
     if (auto cleared = devices_.set_fact(device->id, removed_fact, ""); !cleared) return pass(cleared);
     auto active = devices_.set_state(device->id, store::DeviceState::active);
     if (!active) return pass(active);
-    fresh = true;
     log_.info("Windows device enrolled", kv("agent", device->id.raw()), kv("host", row.name));
   }
   {
     std::lock_guard lock(mutex_);
     known_[device->id] = row.device_id;
+    first = told_.insert(device->id).second;
   }
-  if (fresh) ways_.stands(device->id, true);
+  if (first) ways_.stands(device->id, true);
   return device->id;
 }
 
@@ -207,7 +209,7 @@ void WindowsDevices::revoke_removed() {
   for (const DmEnrolment& row : rows->rows()) keys.insert(windows_key(row.device_id));
   std::vector<AgentId> gone;
   devices_.for_each([&](const store::Device& device) {
-    if (device.state == store::DeviceState::active && device.agent_version == kind_of_agent && !keys.contains(device.key)) gone.push_back(device.id);
+    if (device.state == store::DeviceState::active && looks_like_windows(device) && !keys.contains(device.key)) gone.push_back(device.id);
   });
   for (const AgentId& agent : gone) {
     // Any agent may call its version what it likes; only what we noted ourselves counts.
@@ -231,6 +233,7 @@ void WindowsDevices::withdraw(const AgentId& agent) {
   {
     std::lock_guard lock(mutex_);
     known_.erase(agent);
+    told_.erase(agent);
   }
   endpoint_.forget(agent);
   if (waker_) waker_->forget(agent);
@@ -377,6 +380,7 @@ void WindowsDevices::state_changed(const AgentId& agent, store::DeviceState stat
   if (!table()->of_device(**device_id)) return;
   std::lock_guard lock(mutex_);
   known_[agent] = **device_id;
+  told_.insert(agent);  // whoever changed the state tells the others
 }
 
 json::value WindowsDevices::explained(const AgentId& agent) {

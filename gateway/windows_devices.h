@@ -27,6 +27,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace greengate::gateway {
@@ -58,7 +59,7 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   struct Ways {
     std::function<std::vector<v1::Notification>(const AgentId&, std::uint32_t count_max)> collect;
     std::function<void(const AgentId&, const v1::TaskResult&)> task_result;
-    /// A device is in the registry and active; or it no longer is.
+    /// A device is in the registry and active (said once in the life of the process, and when it comes back); or it no longer is.
     std::function<void(const AgentId&, bool active)> stands;
   };
 
@@ -134,12 +135,16 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   std::shared_ptr<const adapters::Enrolments> table_ = std::make_shared<adapters::Enrolments>();
   std::unordered_map<AgentId, std::string> known_;                          ///< Agent to DeviceID.
   std::unordered_map<AgentId, std::optional<adapters::WakeOrder>> open_;    ///< Sessions, and what came for them since the last collect().
+  std::unordered_set<AgentId> told_;                                        ///< Those `stands` was told of.
   std::unordered_map<AgentId, bool> pfn_good_;
   std::optional<SteadyTime> pfn_warned_;
   bool stopping_ = false;
   std::condition_variable wanted_;
   std::thread thread_;
 };
+
+/// Does the registry's entry call itself a Windows device? For who must know before the table is read; an agent may call itself what it likes.
+bool looks_like_windows(const store::Device& device);
 
 /// The registry's key of a Windows device: Z85 of the SHA-256 of its DeviceID, so that a renewed certificate does not make another agent of it.
 AgentKey windows_key(const std::string& device_id);
