@@ -278,9 +278,7 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.pushes_remembered_max", bgb.pushes_remembered_max);
   reader.read("bgb.header_bytes_max", bgb.header_bytes_max);
   reader.read("bgb.payload_bytes_max", bgb.payload_bytes_max);
-  reader.read("notifications.machine_policy_types", fan_out.machine_policy_types);
-  reader.read("notifications.discovery_types", fan_out.discovery_types);
-  reader.read("notifications.hardware_inventory_types", fan_out.hardware_inventory_types);
+  reader.read("notifications.tasks_file", fan_out.tasks_file);
   reader.read("notifications.answer_within", fan_out.answer_within);
   reader.read("notifications.policy_window", fan_out.policy_window);
   reader.read("notifications.waiting_max", fan_out.waiting_max);
@@ -374,6 +372,7 @@ LoadedConfig load(ConfigReader reader) {
                                            "), or a second worker would take up a report the first is still sending."}});
     }
   }
+  if (const auto tasks = TaskTable::read(config.notifications.tasks_file); !tasks) reader.add({{"notifications.tasks_file", tasks.error().message}});
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
     reader.add(config.notifications.problems());

@@ -2,18 +2,8 @@
 
 #include "core/random.h"
 
-#include <charconv>
-#include <optional>
-
 namespace greengate::gateway {
 namespace {
-
-std::optional<std::uint32_t> task_type_number(const std::string& text) {
-  std::uint32_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
 
 Counter push_counter(Metrics& metrics, const char* outcome) {
   return metrics.counter("greengate_fanout_pushes_total", "Client notifications by what became of them.",
@@ -24,21 +14,6 @@ Counter push_counter(Metrics& metrics, const char* outcome) {
 
 std::vector<ConfigProblem> FanOutConfig::problems() const {
   std::vector<ConfigProblem> found;
-  std::map<std::uint32_t, std::string> taken;
-  const auto look_at = [&](const char* key, const std::vector<std::string>& types) {
-    for (const std::string& text : types) {
-      const auto number = task_type_number(text);
-      if (!number) {
-        found.push_back({key, std::string(key) + " holds \"" + text + "\"; give TaskType numbers as texts, such as [\"1\"]."});
-      } else if (const auto [place, fresh] = taken.try_emplace(*number, key); !fresh) {
-        found.push_back({key, std::string(key) + " holds \"" + text + "\", which " + place->second +
-                                  " has too; a TaskType can mean one task only."});
-      }
-    }
-  };
-  look_at("notifications.machine_policy_types", machine_policy_types);
-  look_at("notifications.discovery_types", discovery_types);
-  look_at("notifications.hardware_inventory_types", hardware_inventory_types);
   if (answer_within < std::chrono::milliseconds(100) || answer_within > std::chrono::milliseconds(4'400)) {
     found.push_back({"notifications.answer_within", "notifications.answer_within is " + duration_text(answer_within) +
                                                         "; it can be 100ms to 4400ms, as the site is answered within 5s."});
@@ -46,8 +21,9 @@ std::vector<ConfigProblem> FanOutConfig::problems() const {
   return found;
 }
 
-FanOut::FanOut(FanOutConfig config, store::DeviceRegistry& devices, const Clock& clock, Metrics& metrics)
+FanOut::FanOut(FanOutConfig config, TaskTable tasks, store::DeviceRegistry& devices, const Clock& clock, Metrics& metrics)
     : config_(std::move(config)),
+      tasks_(std::move(tasks)),
       devices_(devices),
       clock_(clock),
       pushes_(metrics.counter("greengate_fanout_pushes_received_total", "Client notifications received from the site.")),
@@ -55,16 +31,7 @@ FanOut::FanOut(FanOutConfig config, store::DeviceRegistry& devices, const Clock&
       failed_(push_counter(metrics, "failed")),
       unknown_(push_counter(metrics, "unknown_task")),
       unanswered_(push_counter(metrics, "unanswered")),
-      next_notification_(random_u64() >> 16) {
-  const auto map_types = [&](const std::vector<std::string>& types, v1::Task task) {
-    for (const std::string& text : types) {
-      if (const auto number = task_type_number(text)) tasks_[*number] = task;
-    }
-  };
-  map_types(config_.machine_policy_types, v1::TASK_MACHINE_POLICY);
-  map_types(config_.discovery_types, v1::TASK_DISCOVERY);
-  map_types(config_.hardware_inventory_types, v1::TASK_HARDWARE_INVENTORY);
-}
+      next_notification_(random_u64() >> 16) {}
 
 // Opening and closing only leave a wish with the session pool. They are called under the lock, so that of a connection and a
 // disconnection close together the later one wins at the pool too.
@@ -94,14 +61,10 @@ void FanOut::on_offline(const AgentId& agent, const Error& why) {
   log_.debug("session offline", kv("agent", agent.raw()), kv("code", why.code));
 }
 
-v1::Task FanOut::task_of(std::uint32_t task_type) const {
-  const auto task = tasks_.find(task_type);
-  return task == tasks_.end() ? v1::TASK_UNSPECIFIED : task->second;
-}
-
 void FanOut::on_push(const AgentId& agent, const adapters::BgbPush& push) {
   pushes_.add();
-  const v1::Task task = task_of(push.task_type);
+  const TaskRow* row = tasks_.find(push.task_type);
+  const v1::Task task = row == nullptr ? v1::TASK_UNSPECIFIED : row->task;
   std::uint64_t id = 0;
   bool full = false;
   {
@@ -133,7 +96,7 @@ void FanOut::on_push(const AgentId& agent, const adapters::BgbPush& push) {
   notification.set_answer_within_ms(static_cast<std::uint32_t>(config_.answer_within.count()));
   notification.set_site_task_id(push.task_guid);
   log_.info("push on its way", kv("agent", agent.raw()), kv("push_id", push.push_id), kv("task_id", push.task_id),
-            kv("task", v1::Task_Name(task)));
+            kv("task", task_name(task)));
   if (ways_.send(agent, notification)) return;
 
   // Not connected after all: it left between the push and now.

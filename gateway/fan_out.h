@@ -6,6 +6,7 @@
 #include "core/ids.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "gateway/task_table.h"
 #include "store/device_registry.h"
 
 #include "greengate/v1/notification.pb.h"
@@ -13,7 +14,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -24,11 +24,7 @@ namespace greengate::gateway {
 
 /// [notifications], the part that concerns tasks.
 struct FanOutConfig {
-  /// The site's TaskType numbers for each task. 1 is documented (bgb-protocol 5.1); numbers of other actions are rows of the site's own
-  /// BGB_TaskTemplate (grade unknown): the defaults are 900 + the operation's number, as the simulator has them.
-  std::vector<std::string> machine_policy_types{"1"};
-  std::vector<std::string> discovery_types{"910"};
-  std::vector<std::string> hardware_inventory_types{"912"};
+  std::string tasks_file;  ///< What the site's numbers mean; empty: the built-in table.
   /// An agent that has not said by then that it took the task is answered for with the failure code.
   std::chrono::milliseconds answer_within{4'000};
   /// After a policy push, requests to the site are spread over this window (bgb-protocol 7.2).
@@ -61,7 +57,7 @@ class FanOut : public adapters::BgbListener {
     std::function<void(const AgentId&, std::chrono::milliseconds delay)> ask_policy;
   };
 
-  FanOut(FanOutConfig config, store::DeviceRegistry& devices, const Clock& clock, Metrics& metrics);
+  FanOut(FanOutConfig config, TaskTable tasks, store::DeviceRegistry& devices, const Clock& clock, Metrics& metrics);
   /// Before anything starts.
   void connect(Ways ways) { ways_ = std::move(ways); }
 
@@ -89,15 +85,13 @@ class FanOut : public adapters::BgbListener {
     v1::Task task = v1::TASK_UNSPECIFIED;
     SteadyTime answer_by;
   };
-  v1::Task task_of(std::uint32_t task_type) const;
-
   const FanOutConfig config_;
+  const TaskTable tasks_;
   store::DeviceRegistry& devices_;
   const Clock& clock_;
   Ways ways_;
   const Log log_{"fan_out"};
   const Counter pushes_, accepted_, failed_, unknown_, unanswered_;
-  std::map<std::uint32_t, v1::Task> tasks_;
 
   mutable std::mutex mutex_;  // guards everything below
   std::unordered_set<AgentId> connected_;

@@ -83,6 +83,15 @@ void log_differing_settings(const adapters::MpSettings& settings) {
              kv("grade", each.grade));
 }
 
+// A number nobody confirmed may mean something else at this site.
+void log_guessed_tasks(const TaskTable& tasks) {
+  std::string guessed;
+  for (const TaskRow& row : tasks.rows()) {
+    if (row.basis == "guessed") guessed += (guessed.empty() ? "" : " ") + std::to_string(row.task_type);
+  }
+  if (!guessed.empty()) Log("fan_out").info("meaning of task types is guessed", kv("task_types", guessed));
+}
+
 // Tells fan-out, errands and policy who came and went. A device enrolled by token becomes active without an operator: its first
 // Hello is the moment to bring it to the site.
 class Doorkeeper final : public PresenceListener {
@@ -199,7 +208,10 @@ Result<void> House::Rooms::build() {
                                            // An agent that is away learns nothing new from a receipt it misses.
                                            (void)ingest->send_receipt(outcome.name.agent, receipt_of(outcome, clock.wall()));
                                          });
-  fan_out = std::make_unique<FanOut>(config.notifications, devices, clock, metrics);
+  auto tasks = TaskTable::read(config.notifications.tasks_file);
+  if (!tasks) return pass(tasks);
+  if (config.has_role("notify") && config.bgb.enabled) log_guessed_tasks(*tasks);
+  fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, clock, metrics);
   sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
   adapters::BgbConfig bgb = config.bgb;
   bgb.enabled = bgb.enabled && config.has_role("notify");

@@ -27,7 +27,7 @@ class FanOutTest : public ::testing::Test {
     config.directory = folder_.string();
     store_ = std::move(store::open_store(config, clock_, metrics_).value());
     EXPECT_TRUE(store_->start());
-    fan_out_ = std::make_unique<FanOut>(config_, store_->devices(), clock_, metrics_);
+    fan_out_ = std::make_unique<FanOut>(config_, *gateway::TaskTable::read(""), store_->devices(), clock_, metrics_);
     fan_out_->connect({
         .send = [this](const AgentId& agent, const v1::Notification& push) {
           if (!reachable_) return false;
@@ -159,7 +159,7 @@ TEST_F(FanOutTest, LetsNoAgentAnswerForAnother) {
 
 TEST_F(FanOutTest, TakesNoMoreThanItsBoundOfWaitingPushes) {
   config_.waiting_max = 2;
-  FanOut small(config_, store_->devices(), clock_, metrics_);
+  FanOut small(config_, *gateway::TaskTable::read(""), store_->devices(), clock_, metrics_);
   small.connect({.send = [](const AgentId&, const v1::Notification&) { return true; },
                  .open_session = [](const AgentId&) {},
                  .close_session = [](const AgentId&) {},
