@@ -332,6 +332,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
   read_mdm(reader, config.windows);
+  config.wns.read(reader);
 }
 
 LoadedConfig load(ConfigReader reader) {
@@ -378,6 +379,7 @@ LoadedConfig load(ConfigReader reader) {
     reader.add(config.notifications.problems());
   }
   if (config.windows.enabled) reader.add(config.windows.problems());
+  if (config.windows.enabled && config.wns.enabled) reader.add(config.wns.problems());
   loaded.problems = reader.problems();
   return loaded;
 }

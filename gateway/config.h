@@ -2,6 +2,7 @@
 
 #include "adapters/bgb/session_pool.h"
 #include "adapters/mp/settings.h"
+#include "adapters/wns/settings.h"
 #include "core/log.h"
 #include "gateway/agents_config.h"
 #include "gateway/enquiries.h"
@@ -70,6 +71,7 @@ struct Config {
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
   WindowsConfig windows;
+  adapters::WnsSettings wns;
 
   bool has_role(std::string_view role) const;
 };

@@ -3,6 +3,7 @@
 #include "adapters/bgb/session_pool.h"
 #include "adapters/http/client.h"
 #include "adapters/mp/differing_settings.h"
+#include "adapters/wns/wns_sender.h"
 #include "core/lifecycle.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -17,7 +18,9 @@
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
 #include "gateway/replayer.h"
+#include "gateway/sealed_channels.h"
 #include "gateway/slots.h"
+#include "gateway/windows_devices.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
 #include "workers/common_identity.h"
@@ -153,6 +156,9 @@ struct House::Rooms {
   std::unique_ptr<adapters::SessionPool> sessions;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<SealedChannels> channels;
+  std::unique_ptr<adapters::Waker> waker;
+  std::unique_ptr<WindowsDevices> windows;  ///< None where [mdm] is off.
   std::unique_ptr<workers::Preview> preview;
   std::unique_ptr<Replayer> replayer;
   std::unique_ptr<Ticker> replay_ticker;
@@ -162,6 +168,7 @@ struct House::Rooms {
 
   Result<void> build();
   void build_policy(store::DeviceRegistry& devices, store::ReportQueue& reports);
+  Result<void> build_windows(const store::Sealer& sealer);
   void connect();
   Admin::House facts();
   void state_changed(const AgentId& agent, store::DeviceState state);
@@ -201,6 +208,7 @@ Result<void> House::Rooms::build() {
                                                      fan_out->identity_gone(agent);
                                                      fan_out->identity_ready(agent);
                                                      policy->agent_ready(agent);
+                                                     if (windows && windows->knows(agent)) sessions->open(agent);
                                                    });
   build_policy(devices, reports);
   pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
@@ -231,6 +239,7 @@ Result<void> House::Rooms::build() {
       *fan_out);
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
+  if (auto built = build_windows(*sealer); !built) return built;
   preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);
   replayer = std::make_unique<Replayer>(reports, config.replay_per_second, clock, metrics);
   replay_ticker = std::make_unique<Ticker>(milliseconds(100), [this] { replayer->tick(); });
@@ -244,6 +253,7 @@ Result<void> House::Rooms::build() {
     order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get(), replay_ticker.get()});
   }
   order.insert(order.end(), {sessions.get(), sweeper.get()});
+  if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
   lifecycle = std::make_unique<Lifecycle>(std::move(order));
@@ -280,6 +290,33 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
             return there ? there->remote : std::string();
           },
   });
+}
+
+// Devices that are woken and come, beside agents that stay.
+Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
+  if (!config.windows.enabled) return {};
+  channels = std::make_unique<SealedChannels>(store->devices(), sealer);
+  auto made = adapters::make_wns_waker(net.context(), config.wns, *channels, clock, metrics, random_u64());
+  if (!made) return pass(made);
+  waker = std::move(*made);
+  if (!config.windows.register_at_site) errands->leave_out(looks_like_windows);
+  windows = std::make_unique<WindowsDevices>(config.windows, store->devices(), clock, metrics);
+  windows->connect(
+      {
+          .collect = [this](const AgentId& agent, std::uint32_t count_max) { return fan_out->collect(agent, count_max); },
+          .task_result = [this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); },
+          .stands =
+              [this](const AgentId& agent, bool active) {
+                if (!active) return state_changed(agent, store::DeviceState::revoked);
+                if (!config.has_role("deliver")) return;
+                errands->agent_active(agent);
+                // It has no connection whose coming would open its session at the site.
+                const auto device = store->devices().find(agent);
+                if (device && device->site.state == store::IdentityState::ready) sessions->open(agent);
+              },
+      },
+      waker.get());
+  return {};
 }
 
 void House::Rooms::connect() {
@@ -331,6 +368,7 @@ Admin::House House::Rooms::facts() {
     facts.details.emplace_back("policy", [this](const AgentId& agent) { return explained(policy->known(agent)); });
     facts.details.emplace_back("pacing", [this](const AgentId&) { return explained(courier->budget().health()); });
   }
+  if (windows) facts.details.emplace_back("windows", [this](const AgentId& agent) { return windows->explained(agent); });
   facts.details.emplace_back("inventory", [this](const AgentId& agent) {
     auto baselines = store->baselines().list(agent);
     return baselines ? explained(*baselines) : boost::json::value(boost::json::object{{"problem", baselines.error().code}});
@@ -346,6 +384,7 @@ Admin::House House::Rooms::facts() {
 
 void House::Rooms::state_changed(const AgentId& agent, store::DeviceState state) {
   ingest->on_state_changed(agent);
+  if (windows) windows->state_changed(agent, state);
   if (state == store::DeviceState::active) errands->agent_active(agent);
   if (state == store::DeviceState::revoked) {
     errands->agent_gone(agent);
@@ -376,7 +415,8 @@ std::string House::addresses() const {
       {"agent_endpoint", rooms_->ingest->endpoint()},
       {"gateway_key", rooms_->ingest->public_key()},
       {"admin_socket", rooms_->config.gateway.admin_socket},
-      {"observe_port", rooms_->doors->observe_port()}});
+      {"observe_port", rooms_->doors->observe_port()},
+      {"mdm_port", rooms_->windows ? rooms_->windows->port() : 0}});
 }
 
 }  // namespace greengate::gateway

@@ -1,7 +1,5 @@
 #include "gateway/windows_devices.h"
 
-#include "gateway/admin_json.h"
-
 #include <openssl/sha.h>
 #include <sys/stat.h>
 #include <boost/json.hpp>
@@ -26,6 +24,8 @@ constexpr const char* kind_of_agent = "OMA-DM 1.2";  ///< In place of an agent's
 constexpr auto sweep_every = std::chrono::milliseconds(500);
 constexpr auto pfn_warn_every = std::chrono::hours(1);
 constexpr double pfn_failing_share_max = 0.05;
+
+json::value moment(const std::optional<WallTime>& at) { return at && *at > WallTime{} ? json::value(to_millis(*at)) : json::value(nullptr); }
 
 }  // namespace
 
@@ -397,35 +397,41 @@ json::value WindowsDevices::explained(const AgentId& agent) {
   }
   json::object told;
   if (const DmEnrolment* row = rows->of_device(device_id)) {
-    told["enrolment"] = json::object{{"name", row->name}, {"device_id", row->device_id},
-                                     {"certificate", row->fingerprint.empty() ? "serial " + row->serial + " of " + row->issuer : row->fingerprint},
-                                     {"asked_for_a_password", !row->credential.empty()}};
+    told["name"] = row->name;
+    told["device_id"] = row->device_id;
+    told["certificate"] = row->fingerprint.empty() ? "serial " + row->serial + " of " + row->issuer : row->fingerprint;
+    told["password"] = row->credential.empty() ? "none" : "asked for";
   }
-  told["session_open"] = open;
+  told["session"] = open ? "open" : "none";
   DmDevice device;
   device.agent = agent;
   if (auto memory = recall(device)) {
-    told["last_session"] = json::object{{"began_at_ms", time_or_null(memory->last_session)}, {"messages", memory->last_messages},
-                                        {"tasks", memory->last_tasks}, {"ended", memory->last_end}};
-    told["device"] = json::object{{"manufacturer", memory->manufacturer}, {"model", memory->model}, {"version", memory->version}};
+    told["last_session_at_ms"] = moment(memory->last_session);
+    told["last_session_ended"] = memory->last_end;
+    told["last_session_messages"] = memory->last_messages;
+    told["last_session_tasks"] = memory->last_tasks;
+    told["manufacturer"] = memory->manufacturer;
+    told["model"] = memory->model;
+    told["version"] = memory->version;
     told["unenrolled_by_its_user"] = memory->unenrolled;
-    told["work_whose_end_is_awaited"] = memory->watches.size();
-    told["push_registration"] = json::object{{"application", memory->pfn.pfn}, {"outcome", memory->pfn.outcome},
-                                             {"at_ms", time_or_null(memory->pfn.outcome_at)}, {"writes_that_day", memory->pfn.writes}};
+    told["tasks_whose_end_is_awaited"] = memory->watches.size();
+    told["push_application"] = memory->pfn.pfn;
+    told["push_registration"] = memory->pfn.outcome;
+    told["push_registration_at_ms"] = moment(memory->pfn.outcome_at);
   } else {
     told["problem"] = memory.error().code;
   }
   const auto view = waker_ ? waker_->view(agent) : std::nullopt;
-  if (!view) {
-    told["channel"] = nullptr;
-    return told;
-  }
-  const auto moment = [](const std::optional<WallTime>& at) { return at ? json::value(to_millis(*at)) : json::value(nullptr); };
-  json::object channel{{"state", view->state}, {"fingerprint", view->fingerprint}, {"why", view->why}, {"first_seen_at_ms", moment(view->first_seen)},
-                       {"last_read_at_ms", moment(view->last_read)}, {"last_push_at_ms", moment(view->last_push)}, {"last_outcome", view->last_outcome}};
-  channel["push_status"] = view->push_status ? json::value(*view->push_status) : json::value(nullptr);
-  channel["wake"] = view->wake ? json::value(adapters::wake_state_name(*view->wake)) : json::value(nullptr);
-  told["channel"] = std::move(channel);
+  told["channel"] = view ? view->state : "none";
+  if (!view) return told;
+  told["channel_fingerprint"] = view->fingerprint;  // never the channel itself
+  told["channel_why"] = view->why;
+  told["channel_first_seen_at_ms"] = moment(view->first_seen);
+  told["channel_last_read_at_ms"] = moment(view->last_read);
+  told["last_push_at_ms"] = moment(view->last_push);
+  told["last_push_outcome"] = view->last_outcome;
+  told["push_status"] = view->push_status ? json::value(*view->push_status) : json::value(nullptr);
+  told["wake"] = view->wake ? json::value(adapters::wake_state_name(*view->wake)) : json::value(nullptr);
   return told;
 }
 

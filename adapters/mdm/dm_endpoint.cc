@@ -95,17 +95,20 @@ DmReply DmEndpoint::handle(const DmPeer& peer, std::string_view body) {
     return no(403, device.error().code);
   }
   if (body.size() > config_.limits.bytes_max) return no(413, "mdm.too_large");
-  std::shared_ptr<Place> place;
-  {
-    std::lock_guard lock(mutex_);
-    auto& there = places_[device->agent];
-    if (!there) there = std::make_shared<Place>();
-    place = there;
+  for (;;) {
+    std::shared_ptr<Place> place;
+    {
+      std::lock_guard lock(mutex_);
+      auto& there = places_[device->agent];
+      if (!there) there = std::make_shared<Place>();
+      place = there;
+    }
+    std::unique_lock busy(place->mutex, std::try_to_lock);
+    if (!busy) return no(429, "mdm.busy", busy_retry);
+    if (place->gone) continue;  // swept away in between; it is no longer in the table
+    place->used = clock_.steady();
+    return in_place(*place, *device, body);
   }
-  std::unique_lock busy(place->mutex, std::try_to_lock);
-  if (!busy || place->gone) return no(429, "mdm.busy", busy_retry);
-  place->used = clock_.steady();
-  return in_place(*place, *device, body);
 }
 
 DmReply DmEndpoint::in_place(Place& place, const DmDevice& device, std::string_view body) {

@@ -129,7 +129,7 @@ void DmVisit::hear_answer(const DmAnswer& answer) {
 }
 
 void DmVisit::told_channel() {
-  if (!channel_asked_ || !uri_heard_ || !status_heard_) return;
+  if (!channel_asked_ || !uri_heard_ || !status_heard_ || memory_.unenrolled) return;
   channel_asked_ = false;
   host_.channel_read(device_, channel_);
 }

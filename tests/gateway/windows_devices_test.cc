@@ -286,7 +286,7 @@ TEST_F(Windows, what_a_device_is_remembered_by_survives_a_restart) {
   EXPECT_EQ(visit("0A01"), "done");
   EXPECT_EQ(device_.asked.at(0), "Replace " + push_root + "/PFN app_1");  // tried again though nobody asked
   const auto about = boost::json::serialize(windows_->explained(agent("0A01")));
-  EXPECT_NE(about.find("\"outcome\":\"set\""), std::string::npos) << about;
+  EXPECT_NE(about.find("\"push_registration\":\"set\""), std::string::npos) << about;
   EXPECT_NE(about.find("Fabrikam Test Works"), std::string::npos);
   EXPECT_EQ(about.find("token="), std::string::npos);
   EXPECT_TRUE(windows_->explained(AgentId("other")).is_null());
