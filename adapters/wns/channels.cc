@@ -122,6 +122,7 @@ ReadingResult apply_reading(ChannelRecord& record, const ChannelReading& reading
 bool end_channel(ChannelRecord& record, std::string_view pushed_uri, State to, std::string why, WallTime now) {
   if (record.uri != pushed_uri || record.state == State::none || record.state == State::invalid) return false;
   become(record, to, std::move(why), now);
+  record.ended_since_set = to == State::dead;
   return true;
 }
 
@@ -134,11 +135,12 @@ bool take_pfn_turn(ChannelRecord& record, const std::string& pfn, bool pfn_still
   if (healthy || (record.state == State::quarantine && pfn_still_configured)) return false;
   // Once a day; at once when it was never set, when the channel ended since, when the device says it expired, and when it has
   // another app's.
-  const bool at_once = record.pfn_set.empty() || (record.state == State::dead && record.since >= record.pfn_set.back()) ||
+  const bool at_once = record.pfn_set.empty() || record.ended_since_set ||
                        record.push_status == 5 || (!pfn_still_configured && record.pfn_asked != pfn);
   if (record.pfn_set.size() >= settings.pfn_attempts_per_day) return false;
   if (!at_once && !passed(record.pfn_set.back(), now, settings.pfn_spacing)) return false;
   record.pfn_set.push_back(now);
+  record.ended_since_set = false;
   record.pfn_asked = pfn;
   return true;
 }
@@ -159,7 +161,8 @@ std::string encode_record(const ChannelRecord& record) {
                       {"unsupported_until", to_millis(record.unsupported_until)},
                       {"pfn_set", std::move(pfn_set)},
                       {"changes_day", to_millis(record.changes_day)},
-                      {"changes", record.changes}};
+                      {"changes", record.changes},
+                      {"ended_since_set", record.ended_since_set}};
   if (record.push_status) object["push_status"] = *record.push_status;
   return json::serialize(object);
 }
@@ -197,6 +200,9 @@ Result<ChannelRecord> decode_record(std::string_view text) {
   record.unsupported_until = from_millis(number_of("unsupported_until"));
   record.changes_day = from_millis(number_of("changes_day"));
   record.changes = static_cast<std::uint32_t>(number_of("changes"));
+  const auto* ended = object->if_contains("ended_since_set");
+  if (!ended || !ended->is_bool()) return broken();
+  record.ended_since_set = ended->get_bool();
   if (const auto* status = object->if_contains("push_status")) {
     if (!status->is_int64()) return broken();
     record.push_status = static_cast<int>(status->get_int64());

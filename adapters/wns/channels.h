@@ -28,6 +28,7 @@ struct ChannelRecord {
   std::vector<WallTime> pfn_set;  ///< Of the last day.
   WallTime changes_day{};         ///< When counting of changes began.
   std::uint32_t changes = 0;
+  bool ended_since_set = false;   ///< It died after the PFN was set last.
 
   std::size_t bytes() const;
 };

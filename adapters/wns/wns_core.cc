@@ -27,6 +27,10 @@ WnsCore::WnsCore(const WnsSettings& settings, std::string install_key, const Clo
 
 WnsCore::~WnsCore() = default;
 
+bool WnsCore::knows(const AgentId& device) const { return channels_.contains(device); }
+std::size_t WnsCore::pushes_in_flight() const { return in_flight_.size(); }
+std::size_t WnsCore::channels() const { return channels_.size(); }
+
 void WnsCore::load(const AgentId& device, ChannelRecord record) {
   if (knows(device)) return;
   channel_of(device).record = std::move(record);

@@ -64,7 +64,7 @@ class WnsCore {
   WnsCore(const WnsCore&) = delete;
   WnsCore& operator=(const WnsCore&) = delete;
 
-  bool knows(const AgentId& device) const { return channels_.contains(device); }
+  bool knows(const AgentId& device) const;
   /// A record from the book. Nothing when the device is known already.
   void load(const AgentId& device, ChannelRecord record);
 
@@ -91,8 +91,8 @@ class WnsCore {
   void take_stock();
   /// Refuses orders from now on.
   void refuse() { refusing_ = true; }
-  std::size_t pushes_in_flight() const { return in_flight_.size(); }
-  std::size_t channels() const { return channels_.size(); }
+  std::size_t pushes_in_flight() const;
+  std::size_t channels() const;
   std::size_t wakes() const { return wakes_; }
   const TokenCache& tokens(std::size_t app) const;
 
