@@ -1,8 +1,12 @@
 """Windows devices as agents: enrolled by a table, handed their tasks in management sessions, answered for."""
 
+import http.client
+import json
 import os
+import subprocess
 import unittest
 
+import main_job
 from estate import estate
 from scripted_windows_device import PUSH, WindowsDevice, fingerprint, make_certificate
 
@@ -142,6 +146,117 @@ class Journeys(unittest.TestCase):
             world.wait("the push to lie in its mailbox", lambda: world.control("notify", "list")["notifications"])
             device.nodes[SCAN_TIME] = "a"
             self.assertIn(f"Exec {SCAN} 1", device.visit())
+
+
+class Simulated:
+    """Simulated devices and their push service, and a gateway that serves the ones and speaks with the other."""
+
+    def __init__(self, world, more_wns=""):
+        self.world = world
+        self.windows = Windows(world, more='provider_id = "FABRIKAM"\nscan_watch = "30d"\n')
+        port = world.addresses["mdm_port"]
+        child = world.stage.start("greengate-sim", "windows", "--dir", world.folder / "sim", "--admin-port", 0, "--seed", 7, "--poll", "480x0",
+                                  "--dm-url", "https://dm.example.test/dm", "--dm-connect", f"127.0.0.1:{port}", "--channel-delay", 0,
+                                  "--push-delay", 100, stdout=subprocess.PIPE)
+        self.ready = main_job.first_line(world.stage, child)
+        app = json.loads((world.folder / "sim" / "apps.json").read_text())["apps"][0]
+        secret = self.windows.folder / "wns-secret"
+        with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(app["client_secret"] + "\n")
+        wns = self.ready["wns_port"]
+        # The gateway again, on the same port, now that there is a service to speak with.
+        world.kill("gateway", 15)
+        self.more = (self.windows.more.replace("127.0.0.1:0", f"127.0.0.1:{port}") +
+                     f'[wns]\nenabled = true\nca_file = "{self.ready["wns_ca"]}"\nfingerprint_key_file = "{self.windows.folder}/wns-fingerprint.key"\n'
+                     f'connect_override = ["notify.windows.com=127.0.0.1:{wns}", "login.live.com=127.0.0.1:{wns}"]\n'
+                     f'push_spacing = "1s"\npfn_spacing = "1s"\n{more_wns}'
+                     f'[[wns.app]]\npfn = "{app["pfn"]}"\nauth = "legacy"\nclient_id = "{app["client_id"]}"\nsecret_files = ["{secret}"]\n')
+        world.start_gateway(more=self.more)
+
+    def do(self, verb, **members):
+        link = http.client.HTTPConnection("127.0.0.1", self.ready["admin_port"], timeout=120)
+        link.request("POST", "/windows/do", json.dumps({"do": verb, **members}))
+        answer = link.getresponse()
+        text = answer.read().decode()
+        link.close()
+        assert answer.status == 200, f"{verb} {members}: {answer.status} {text}"
+        return json.loads(text)
+
+    def get(self, path):
+        link = http.client.HTTPConnection("127.0.0.1", self.ready["admin_port"], timeout=120)
+        link.request("GET", "/windows" + path)
+        answer = json.loads(link.getresponse().read())
+        link.close()
+        return answer
+
+    def enrol(self, name):
+        """The device's entry in the list of agents, its channel known to the gateway."""
+        self.do("device.enroll", device=name, session=False)
+        self.write_table()
+        agent = self.world.wait("the device to be listed", lambda: next((a for a in self.world.agents() if a["host_name"] == name and a["state"] == "active"), None))
+        self.do("device.session", device=name)
+        self.world.wait("its channel", lambda: self.about(agent)["channel"] == "active")
+        return agent
+
+    def write_table(self):
+        listed = json.loads(open(self.ready["enrolments"]).read())["devices"]
+        text = "".join(f'[[device]]\nname = "{d["name"]}"\ndevice_id = "{d["device_id"]}"\ncertificate_sha256 = "{d["certificate_sha256"]}"\n' for d in listed)
+        self.windows.table.with_suffix(".next").write_text(text)
+        os.replace(self.windows.table.with_suffix(".next"), self.windows.table)
+
+    def about(self, agent):
+        return self.world.control("explain", agent["id"])["windows"]
+
+    def causes(self, name):
+        return [session["cause"] for session in self.get(f"/devices/{name}/sessions")["sessions"]]
+
+
+class Woken(unittest.TestCase):
+    def test_a_sleeping_device_is_woken_does_its_task_and_tells(self):
+        with estate() as world:
+            sim = Simulated(world)
+            agent = sim.enrol("d1")
+            before = len(sim.causes("d1"))
+            sent = sim.windows.send("quick_scan", agent)
+            sim.windows.until(sent, "accepted")
+            self.assertEqual(sim.causes("d1")[before:], ["push"])
+            sim.do("clock.advance", minutes=5)
+            sim.do("device.session", device="d1")
+            sim.windows.until(sent, "done")
+            for secret in (self.channel(sim, "d1"), "token="):
+                self.assertNotIn(secret, world.log_of("greengate"))
+
+    def test_a_channel_that_expired_is_renewed_and_wakes_again(self):
+        with estate() as world:
+            sim = Simulated(world)
+            agent = sim.enrol("d1")
+            old = sim.about(agent)["channel_fingerprint"]
+            sim.do("wns.channel.expire", device="d1")
+            sent = sim.windows.send("update_signatures", agent)
+            world.wait("the channel to be dead", lambda: sim.about(agent)["channel"] == "dead")
+            self.assertEqual(sim.windows.entry(sent)[0], "waiting", "a wake that fails does not fail the work")
+            sim.do("device.session", device="d1")  # its poll
+            sim.windows.until(sent, "done")
+            world.wait("a new channel", lambda: sim.about(agent)["channel"] == "active" and sim.about(agent)["channel_fingerprint"] != old)
+            before = len(sim.causes("d1"))
+            again = sim.windows.send("machine_policy", agent)
+            sim.windows.until(again, "done")
+            self.assertEqual(sim.causes("d1")[before:], ["push"])
+
+    def test_without_the_push_service_the_poll_still_works(self):
+        with estate() as world:
+            sim = Simulated(world)
+            agent = sim.enrol("d1")
+            sim.do("wns.fault", push_status=503, always=True)
+            sent = sim.windows.send("update_signatures", agent)
+            world.wait("the push to have failed", lambda: sim.about(agent)["last_push_outcome"])
+            self.assertEqual(sim.windows.entry(sent)[0], "waiting")
+            sim.do("clock.advance", to="next_poll")
+            sim.windows.until(sent, "done")
+            self.assertIn("poll", sim.causes("d1"))
+
+    def channel(self, sim, name):
+        return sim.get(f"/devices/{name}")["channel_uri"]
 
 
 if __name__ == "__main__":
