@@ -280,8 +280,18 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.payload_bytes_max", bgb.payload_bytes_max);
   reader.read("notifications.tasks_file", fan_out.tasks_file);
   reader.read("notifications.answer_within", fan_out.answer_within);
-  reader.read("notifications.policy_window", fan_out.policy_window);
+  reader.read("notifications.wave_window_per_1000", fan_out.wave.window_per_1000);
+  reader.read("notifications.wave_window_max", fan_out.wave.window_max);
   reader.read("notifications.waiting_max", fan_out.waiting_max);
+}
+
+void read_mailbox(ConfigReader& reader, store::MailboxConfig& mailbox, FanOutConfig& fan_out) {
+  reader.read("mailbox.entries_max", mailbox.entries_max);
+  reader.read("mailbox.entries_per_device_max", mailbox.entries_per_device_max);
+  reader.read("mailbox.history_time", mailbox.history_time);
+  reader.read("mailbox.time_to_live", fan_out.time_to_live);
+  reader.read("mailbox.script_time_to_live", fan_out.script_time_to_live);
+  reader.read("mailbox.release_per_second", fan_out.release_per_second);
 }
 
 void read_mdm(ConfigReader& reader, WindowsConfig& windows) {
@@ -331,6 +341,7 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_policy(reader, config.policy, config.enquiries);
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
+  read_mailbox(reader, config.store.mailbox, config.notifications);
   read_mdm(reader, config.windows);
   config.wns.read(reader);
 }
@@ -374,9 +385,9 @@ LoadedConfig load(ConfigReader reader) {
     }
   }
   if (const auto tasks = TaskTable::read(config.notifications.tasks_file); !tasks) reader.add({{"notifications.tasks_file", tasks.error().message}});
+  reader.add(config.notifications.problems());
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
-    reader.add(config.notifications.problems());
   }
   if (config.windows.enabled) reader.add(config.windows.problems());
   if (config.windows.enabled && config.wns.enabled) reader.add(config.wns.problems());

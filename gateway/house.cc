@@ -17,6 +17,7 @@
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
+#include "gateway/notify_admin.h"
 #include "gateway/replayer.h"
 #include "gateway/sealed_channels.h"
 #include "gateway/slots.h"
@@ -153,6 +154,8 @@ struct House::Rooms {
   std::unique_ptr<Enquiries> enquiries;
   std::unique_ptr<FanOut> fan_out;
   std::unique_ptr<Ticker> sweeper;
+  std::unique_ptr<Ticker> releaser;
+  std::unique_ptr<NotifyAdmin> notify_admin;
   std::unique_ptr<adapters::SessionPool> sessions;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
@@ -219,8 +222,17 @@ Result<void> House::Rooms::build() {
   auto tasks = TaskTable::read(config.notifications.tasks_file);
   if (!tasks) return pass(tasks);
   if (config.has_role("notify") && config.bgb.enabled) log_guessed_tasks(*tasks);
-  fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, clock, metrics);
+  fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, store->mailbox(), clock, metrics);
   sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
+  releaser = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->release(); });
+  notify_admin = std::make_unique<NotifyAdmin>(devices, store->mailbox(), clock, [this](Order order) -> Result<store::Posted> {
+    v1::Notification task = order.parameters;
+    task.set_task(order.task);
+    auto left = able(windows.get(), std::move(order.devices), task);
+    if (!left) return pass(left);
+    order.devices = std::move(*left);
+    return fan_out->order(std::move(order));
+  });
   adapters::BgbConfig bgb = config.bgb;
   bgb.enabled = bgb.enabled && config.has_role("notify");
   sessions = std::make_unique<adapters::SessionPool>(
@@ -252,7 +264,7 @@ Result<void> House::Rooms::build() {
   if (config.has_role("deliver")) {
     order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get(), replay_ticker.get()});
   }
-  order.insert(order.end(), {sessions.get(), sweeper.get()});
+  order.insert(order.end(), {sessions.get(), sweeper.get(), releaser.get()});
   if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
@@ -327,6 +339,10 @@ void House::Rooms::connect() {
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
+      .wake =
+          [this](const AgentId& agent, v1::Task task, WallTime deadline, bool urgent) {
+            if (windows) windows->wake(agent, task, deadline, urgent);
+          },
   });
   // An agent that is away is not told: its next inventory is sent whole anyway.
   pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {
@@ -361,6 +377,7 @@ Admin::House House::Rooms::facts() {
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
   facts.class_shape = [this](const std::string& name) { return class_shape(store->devices(), store->baselines(), name); };
+  facts.notifications = notify_admin.get();
   if (config.has_role("deliver")) facts.replayer = replayer.get();
   facts.message_of = [this](const store::LeasedReport& report) { return preview->xml_of(report); };
   if (config.has_role("deliver")) {
@@ -373,6 +390,7 @@ Admin::House House::Rooms::facts() {
     auto baselines = store->baselines().list(agent);
     return baselines ? explained(*baselines) : boost::json::value(boost::json::object{{"problem", baselines.error().code}});
   });
+  facts.details.emplace_back("notifications", [this](const AgentId& agent) { return notify_admin->last_of(agent); });
   facts.details.emplace_back("slots", [this](const AgentId& agent) {
     const auto connected = ingest->presence().find(agent);
     boost::json::object slots{{"next_report_slot_in_ms", Slots(slots_of(config.agents)).report(agent, clock.wall()).count()}};

@@ -29,6 +29,23 @@ json::value moment(const std::optional<WallTime>& at) { return at && *at > WallT
 
 }  // namespace
 
+Result<std::vector<AgentId>> able(const WindowsDevices* windows, std::vector<AgentId> devices, const v1::Notification& task) {
+  std::optional<Error> first;
+  const auto cannot = [&](const AgentId& agent) {
+    std::optional<Error> why;
+    if (windows && windows->knows(agent)) {
+      why = windows->refused(agent, task);
+    } else if (task.task() == v1::TASK_WIPE) {
+      why = Error{Remedy::reject, "task.wipe_refused", "Only a managed Windows device can be wiped.", {}};
+    }
+    if (why && !first) first = why;
+    return why.has_value();
+  };
+  std::erase_if(devices, cannot);
+  if (devices.empty() && first) return tl::unexpected(*first);
+  return devices;
+}
+
 bool looks_like_windows(const store::Device& device) { return device.agent_version == kind_of_agent; }
 
 AgentKey windows_key(const std::string& device_id) {

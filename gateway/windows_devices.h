@@ -143,6 +143,10 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   std::thread thread_;
 };
 
+/// Leaves of `devices` those that can do the task: Windows devices refuse what their kind cannot do, and nobody else is wiped. `windows` may be null.
+/// When nobody is left: why, by the first that was left out.
+Result<std::vector<AgentId>> able(const WindowsDevices* windows, std::vector<AgentId> devices, const v1::Notification& task);
+
 /// Does the registry's entry call itself a Windows device? For who must know before the table is read; an agent may call itself what it likes.
 bool looks_like_windows(const store::Device& device);
 

@@ -69,6 +69,7 @@ struct Posted {
   bool fresh = true;                        ///< False: this device had this origin_key already; `state` is how far that came.
   EntryState state = EntryState::waiting;
   std::string code;                         ///< Of that entry, when not fresh.
+  bool taken = false;                       ///< That entry was accepted once, whatever became of it.
   std::uint32_t devices = 0, collapsed = 0; ///< Entries made; older entries that gave way.
 };
 
@@ -82,7 +83,8 @@ struct ActionView {
 /// Promise   What post() or `done` reported is on disk, synced. An entry ends once; a state never goes back, except handed to waiting.
 /// Limits    MailboxConfig: entries in all, open entries of one device, parameters 256 KiB; finished entries are kept for their history
 ///           time, and at least a day: when there are too many, those older than that go first.
-/// Threads   Any. `done` runs on the store's writer thread: short, and not back into the store.
+/// Threads   Any. `done` runs on the store's writer thread: short, and of the store it may use only what does not wait,
+///           post() for one device and move().
 /// Errors    mailbox.full, mailbox.device_full, mailbox.too_large, mailbox.unknown (reject); mailbox.disk, mailbox.busy (retry);
 ///           mailbox.stopping (halt).
 /// Source    design.md 8, docs/reference/mailbox.md
@@ -102,7 +104,8 @@ class Mailbox {
   virtual Result<bool> has_open(const AgentId& device) = 0;
 
   /// Moves an entry of this device. Moves that are not allowed (over already, another device's) are told by `done` as mailbox.unknown.
-  /// To the state it has while it is open: only notes the code and message. An empty code leaves what was noted before.
+  /// To the state it has while it is open: only notes the code and message. The first code that
+  /// is noted stays; a later one goes in front of its message.
   virtual void move(std::uint64_t entry, const AgentId& device, EntryState to, std::string code, std::string message,
                     std::function<void(Result<Entry>)> done) = 0;
   /// What waits is cancelled; what was handed over already runs its course. Answers how many.

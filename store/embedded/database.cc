@@ -79,9 +79,9 @@ CREATE INDEX actions_by_key ON actions(origin_key) WHERE origin_key <> '';
 CREATE INDEX actions_to_close ON actions(expires_at) WHERE closed = 0;
 CREATE INDEX actions_unfinished ON actions(id) WHERE stage <> 3;
 
--- One device's copy. states: mailbox.h. The checksum is over what never changes.
+-- One device's copy. states: mailbox.h. The checksum is over what never changes. taken: it was accepted once.
 CREATE TABLE entries(id INTEGER PRIMARY KEY, device TEXT NOT NULL, action INTEGER NOT NULL, state INTEGER NOT NULL, changed_at INTEGER NOT NULL,
-  checksum INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL);
+  checksum INTEGER NOT NULL, taken INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL);
 CREATE INDEX entries_of_device ON entries(device, action);
 CREATE INDEX entries_open ON entries(device) WHERE state < 3;
 CREATE INDEX entries_of_action ON entries(action, state);

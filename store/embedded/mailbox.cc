@@ -53,9 +53,9 @@ MailboxProbe::MailboxProbe(Metrics& metrics)
 Result<void> EmbeddedMailbox::load(Database& database) {
   const std::pair<Statement*, const char*> wanted[] = {
       {&insert_action_, "INSERT INTO actions VALUES(?1, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
-      {&insert_entry_, "INSERT INTO entries VALUES(?1, ?2, ?3, 1, ?4, ?5, '', '')"},
+      {&insert_entry_, "INSERT INTO entries VALUES(?1, ?2, ?3, 1, ?4, ?5, 0, '', '')"},
       {&find_posted_,
-       "SELECT e.id, e.action, e.state, e.code FROM actions a INDEXED BY actions_by_key CROSS JOIN entries e INDEXED BY entries_of_device "
+       "SELECT e.id, e.action, e.state, e.code, e.taken FROM actions a INDEXED BY actions_by_key CROSS JOIN entries e INDEXED BY entries_of_device "
        "ON e.device = ?3 AND e.action = a.id WHERE a.origin_key = ?1 AND a.origin_key <> '' AND a.origin = ?2 AND a.stage <> 1 LIMIT 1"},
       {&find_action_,
        "SELECT id FROM actions WHERE origin_key = ?1 AND origin_key <> '' AND origin = ?2 AND task = ?3 AND urgent = ?4 AND collapse = ?5 "
@@ -65,7 +65,7 @@ Result<void> EmbeddedMailbox::load(Database& database) {
        "SELECT e.id, e.action, e.state FROM entries e INDEXED BY entries_open CROSS JOIN actions a ON a.id = e.action "
        "WHERE e.device = ?1 AND e.state < 3 AND e.state = 1 AND e.id < ?3 AND a.collapse = ?2"},
       {&set_state_,
-       "UPDATE entries SET state = ?2, changed_at = ?3, code = CASE WHEN ?4 = '' THEN code ELSE ?4 END, "
+       "UPDATE entries SET state = ?2, changed_at = ?3, taken = taken OR ?2 IN (3, 4), code = CASE WHEN ?4 = '' THEN code ELSE ?4 END, "
        "message = CASE WHEN ?4 = '' THEN message ELSE ?5 END WHERE id = ?1"},
       {&read_entry_, "SELECT " GREENGATE_ENTRY_COLUMNS ", a.cancelled FROM entries e LEFT JOIN actions a ON a.id = e.action WHERE e.id = ?1"},
       {&raise_ids_, "INSERT INTO meta VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2"},
@@ -187,11 +187,12 @@ class EmbeddedMailbox::MoveChange final : public Change {
     const Place place{moved_->id, moved_->action, moved_->state};
     moved_->state = to_ == EntryState::waiting && cancelled ? EntryState::cancelled : to_;
     if (!code_.empty()) {
-      moved_->code = code_;
-      moved_->message = message_;
+      const bool later = !moved_->code.empty() && moved_->code != code_;
+      moved_->message = later ? cut(code_ + ": " + message_, kMessageBytesMax) : message_;
+      if (!later) moved_->code = code_;
     }
     moved_->changed_at = box_.clock_.wall();
-    return box_.set_state(database, place, moved_->state, code_, message_);
+    return box_.set_state(database, place, moved_->state, moved_->code, moved_->message);
   }
 
   void finish(const Error* failure) override {

@@ -108,7 +108,7 @@ Result<void> EmbeddedMailbox::apply_post(Database& database, Action& action, con
   if (!entry) return pass(entry);
   auto collapsed = collapse_older(database, device, action.collapse, *entry);
   if (!collapsed) return pass(collapsed);
-  posted = {shared, *entry, true, EntryState::waiting, {}, 1, *collapsed};
+  posted = {shared, *entry, true, EntryState::waiting, {}, false, 1, *collapsed};
   return {};
 }
 
@@ -127,6 +127,7 @@ Result<bool> EmbeddedMailbox::find_posted(Database& database, const Action& acti
   posted.fresh = false;
   posted.state = static_cast<EntryState>(std::clamp<std::int64_t>(find_posted_.number(2), 1, 8));
   posted.code = find_posted_.text(3);
+  posted.taken = find_posted_.number(4) != 0;
   return true;
 }
 
@@ -218,6 +219,7 @@ Result<void> EmbeddedMailbox::apply_part(Database& database, Action& action, boo
         posted.entry = before.entry;
         posted.state = before.state;
         posted.code = before.code;
+        posted.taken = before.taken;
       }
       if (posted.action == 0) posted.action = before.action;
       continue;

@@ -301,6 +301,18 @@ TEST_F(Windows, what_it_cannot_do_is_refused_when_it_is_asked) {
   EXPECT_FALSE(windows_->refused(AgentId("other"), task(1, v1::TASK_HARDWARE_INVENTORY)));
 }
 
+TEST_F(Windows, an_order_goes_to_those_who_can_do_it) {
+  write_table({{"PC-1", "0A01"}});
+  build();
+  const AgentId ours = agent("0A01"), other("other");
+  using Agents = std::vector<AgentId>;
+  EXPECT_EQ(able(windows_.get(), {ours, other}, task(0, v1::TASK_QUICK_SCAN)).value(), (Agents{ours, other}));
+  EXPECT_EQ(able(windows_.get(), {ours, other}, task(0, v1::TASK_HARDWARE_INVENTORY)).value(), Agents{other});
+  EXPECT_STREQ(able(windows_.get(), {ours}, task(0, v1::TASK_HARDWARE_INVENTORY)).error().code, "task.unsupported");
+  EXPECT_STREQ(able(windows_.get(), {other}, task(0, v1::TASK_WIPE)).error().code, "task.wipe_refused");
+  EXPECT_STREQ(able(nullptr, {other}, task(0, v1::TASK_WIPE)).error().code, "task.wipe_refused");
+}
+
 TEST_F(Windows, channels_are_sealed_on_disk_and_open_only_for_their_device) {
   write_table({{"PC-1", "0A01"}, {"PC-2", "0A02"}});
   build();

@@ -184,7 +184,8 @@ TEST_P(Mailbox, RemembersWhyAndWhatWasNotedBefore) {
   EXPECT_EQ(noted.code, "push.unanswered");
   EXPECT_EQ(moved(id, "a", EntryState::failed, "task.no_scanner", std::string(10'000, 'x')), "");
   const auto failed = mailbox().history(AgentId("a"), 1).value().at(0).first;
-  EXPECT_EQ(failed.code, "task.no_scanner");
+  EXPECT_EQ(failed.code, "push.unanswered") << "what was noted first stays";
+  EXPECT_TRUE(failed.message.starts_with("task.no_scanner: xxx"));
   EXPECT_EQ(failed.message.size(), 512u) << "a device's words are cut";
 }
 
@@ -200,8 +201,14 @@ TEST_P(Mailbox, TakesAnOriginKeyOnceForADevice) {
     EXPECT_EQ(again.entry, first.entry);
     EXPECT_EQ(again.state, EntryState::failed);
     EXPECT_EQ(again.code, "task.vetoed");
+    EXPECT_FALSE(again.taken);
   }
-  EXPECT_EQ(kept("a"), 1u);
+  push.origin_key = "14/1014";
+  const Posted second = post(push, "a");
+  EXPECT_EQ(moved(second.entry, "a", EntryState::accepted), "");
+  EXPECT_EQ(moved(second.entry, "a", EntryState::failed, "task.interrupted", "No."), "");
+  EXPECT_TRUE(post(push, "a").taken) << "it had been accepted";
+  EXPECT_EQ(kept("a"), 2u);
   auto other = push;
   other.origin = "operator";
   EXPECT_TRUE(post(other, "a").fresh) << "another's key is another key";
