@@ -7,6 +7,7 @@
 #include "gateway/agents_config.h"
 #include "gateway/enquiries.h"
 #include "gateway/fan_out.h"
+#include "gateway/windows_devices.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
 #include "workers/inventory_planner.h"
@@ -69,6 +70,7 @@ struct Config {
   workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
+  WindowsConfig windows;
   adapters::WnsSettings wns;
 
   bool has_role(std::string_view role) const;
