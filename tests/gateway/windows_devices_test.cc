@@ -14,6 +14,7 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
 using namespace gateway;
 using std::chrono::hours;
 using std::chrono::minutes;

@@ -7,6 +7,7 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
 using std::chrono::minutes;
 using std::chrono::seconds;
 

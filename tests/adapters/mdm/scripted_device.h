@@ -14,7 +14,19 @@
 
 namespace greengate::test {
 
-using namespace adapters;
+using adapters::DmChannel;
+using adapters::DmCommand;
+using adapters::DmDevice;
+using adapters::DmHost;
+using adapters::DmItem;
+using adapters::DmMemory;
+using adapters::DmMessage;
+using adapters::DmVerb;
+using adapters::SyncmlLimits;
+using adapters::read_memory;
+using adapters::read_syncml;
+using adapters::verb_name;
+using adapters::write_memory;
 
 inline std::string mdm_sample(const std::string& name) {
   std::ifstream file(std::string(GREENGATE_SOURCE_DIR) + "/tests/data/mdm/" + name, std::ios::binary);

@@ -12,6 +12,7 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
 namespace asio = boost::asio;
 namespace ssl = asio::ssl;
 using tcp = asio::ip::tcp;

@@ -6,6 +6,7 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
 using std::chrono::minutes;
 
 class Session : public testing::Test {

@@ -10,6 +10,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
+
 std::vector<std::string> all_samples() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(std::string(GREENGATE_SOURCE_DIR) + "/tests/data/mdm")) {

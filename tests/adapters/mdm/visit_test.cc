@@ -8,6 +8,7 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters;
 using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
