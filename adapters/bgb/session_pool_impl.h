@@ -1,8 +1,7 @@
 // The inside of SessionPool, as its own files share it: what it holds, and who does what.
 //
-// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and when
-// each has its turn, pool_connection.cc is one connection's life, pool_hands.cc does what a session
-// decides.
+// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and when each has its turn,
+// pool_connection.cc is one connection's life, pool_hands.cc does what a session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
@@ -46,8 +45,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
 
   static constexpr std::size_t read_bytes = 16 * 1024;  // one TLS record; shared by all sessions
 
-  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics,
-       IdentitySource identities, BgbListener& listener);
+  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
+       BgbListener& listener);
 
   Result<void> prepare();
   void begin();
@@ -98,11 +97,9 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   bgb::HandshakeBudget budget;
   std::deque<AgentId> waiting;  // for their turn, first come first served
   std::size_t in_flight = 0;
-  std::multimap<SteadyTime, AgentId>
-      answers_due;  // finer than the wheel: a push must be answered within 5 s
+  std::multimap<SteadyTime, AgentId> answers_due;  // finer than the wheel: a push must be answered within 5 s
   std::vector<std::shared_ptr<Connection>> lingering;
-  std::vector<std::unique_ptr<Link>>
-      graveyard;  // freed when nobody up the stack can hold them any more
+  std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;
   SteadyTime last_alarm_line{};
@@ -116,8 +113,7 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   boost::asio::steady_timer pump_timer;
   boost::asio::steady_timer answer_timer;
 
-  std::atomic<bool> used =
-      false;  // somebody asked for something, so the strand may hold something of ours
+  std::atomic<bool> used = false;  // somebody asked for something, so the strand may hold something of ours
 
   mutable std::mutex mutex;  // guards links' structure, each Link::shown, and `quiet`
   std::unordered_map<AgentId, std::unique_ptr<Link>> links;
@@ -138,11 +134,7 @@ struct SessionPool::Impl::Server {
   tcp::resolver resolver;
 
   Server(Strand& strand, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
-      : text(std::move(name)),
-        where(std::move(parts)),
-        codec(profile),
-        schema(profile),
-        resolver(strand) {}
+      : text(std::move(name)), where(std::move(parts)), codec(profile), schema(profile), resolver(strand) {}
 };
 
 // One agent: its session, its connection while there is one, and what an operator is shown of it.
@@ -171,8 +163,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   } shown;  // guarded by Impl::mutex
 };
 
-// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody
-// wants it.
+// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody wants it.
 struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> {
   Connection(Impl& owner, Link& whose) : pool(&owner), link(&whose), socket(owner.strand) {}
 
