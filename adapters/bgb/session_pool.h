@@ -43,7 +43,13 @@ struct BgbConfig {
   std::string client_version = "5.00.9141.1000";  ///< ClientVersion of SignIn; form I (2.2).
   bool confirm_required = true;                   ///< Online only after SignInConfirm; I (2.5).
 
-  std::chrono::milliseconds keepalive{900'000};  ///< M: 15 min. Profile strict-online of the spec: 240 s (1.4).
+  /// "connected": a session only while the agent is connected to the gateway, so that the console's online status is true.
+  /// "always": for every agent with a confirmed identity; a push for one that is away waits for it here instead of at the site.
+  std::string sessions = "connected";
+  std::chrono::milliseconds keepalive{900'000};  ///< M: 15 min (1.4).
+  /// "default": `keepalive`. "strict-online": 240 s at most, for a site that calls a client offline after 5 min of silence (1.4,
+  /// I).
+  std::string keepalive_profile = "default";
   std::chrono::milliseconds connect_timeout{20'000};
   std::chrono::milliseconds tls_timeout{30'000};
   std::chrono::milliseconds sign_in_timeout{60'000};
@@ -53,9 +59,12 @@ struct BgbConfig {
   std::chrono::milliseconds stable_after{600'000};  ///< Up this long, a session's back-off starts small again.
   std::chrono::milliseconds start_window{0};        ///< Spreads first attempts; agents already come in slots.
   std::chrono::milliseconds push_memory{86'400'000};
-  std::chrono::milliseconds tick{1'000};  ///< Of the one timer wheel.
-  std::uint32_t handshakes_per_second = 200;
-  /// Few enough that a slow server ends each within tls_timeout instead of all timing out together.
+  std::chrono::milliseconds frame_timeout{60'000};   ///< A begun frame must end within it.
+  std::chrono::milliseconds identity_check{20'000};  ///< How often each session's right to its identity is asked again (9.1).
+  std::chrono::milliseconds tick{1'000};             ///< Of the one timer wheel.
+  std::uint32_t handshakes_per_second = 200;         ///< To each server (1.3 rule 8).
+  std::uint32_t handshakes_per_second_all = 1'000;   ///< To all together: our own processor's share.
+  /// To each server. Few enough that a slow one ends each within tls_timeout instead of all timing out together.
   std::uint32_t handshakes_in_flight_max = 200;
   std::uint32_t sessions_max = 60'000;
   std::uint32_t pending_pushes_max = 64;          ///< Unanswered, per session; above it the failure code.
@@ -63,6 +72,8 @@ struct BgbConfig {
   std::uint32_t header_bytes_max = 4 * 1024;      ///< With the profile's own bound, the smaller counts.
   std::uint32_t payload_bytes_max = 1024 * 1024;
 
+  /// Between two keep-alives at most, by profile.
+  std::chrono::milliseconds keepalive_interval() const;
   std::vector<ConfigProblem> problems() const;
 };
 
@@ -81,10 +92,15 @@ class BgbListener {
 /// Error makes the session back off and shows in its view.
 using IdentitySource = std::function<Result<BgbIdentity>(const AgentId&)>;
 
+/// May this agent still hold a session under this SMSID? Asked of every session each BgbConfig::identity_check; "no" ends it, and
+/// somebody else opens it again when the agent has an identity again. Net thread; must not wait.
+using SessionRight = std::function<bool(const AgentId&, const SmsId&)>;
+
 /// One session as an operator sees it.
 struct BgbSessionView {
-  std::string state;   ///< "queued", "connecting", "securing", "signing_in", "online", "draining", "backoff".
-  std::string server;  ///< The one it is at, or was at last; empty before the first attempt.
+  std::string state;            ///< "queued", "connecting", "securing", "signing_in", "online", "draining", "backoff".
+  std::string server;           ///< The one it is at, or was at last; empty before the first attempt.
+  std::string message_version;  ///< What that server's last SignInConfirm said.
   std::optional<WallTime> online_since;
   std::string last_error_code;
   std::string last_error_message;
@@ -101,24 +117,24 @@ struct BgbPoolView {
 ///
 /// Promise   A push is handed on at most once per client within BgbConfig::push_memory and answered once per copy, within
 ///           answer_timeout, with the failure code should nobody answer. A session never carries another agent's SMSID,
-///           certificate or TLS ticket. A lost session comes back by itself, with jitter, within the handshake budget of the
-///           whole pool.
+///           certificate or TLS ticket. A lost session comes back by itself, with jitter, within the handshake budgets of its
+///           server and of the whole pool. A session whose agent lost the right to it ends within a minute.
 /// Order     Pushes of one agent in the order received; none across agents.
 /// Limits    sessions_max (open() above it is counted and logged, and the agent stays without a session, polling as ever),
-///           pending_pushes_max, pushes_remembered_max, handshakes_per_second, handshakes_in_flight_max, frame bounds, 256 KiB of
+///           pending_pushes_max, pushes_remembered_max, the handshake budgets, handshakes_in_flight_max, frame bounds, 256 KiB of
 ///           unsent bytes per session.
 /// Threads   open(), close(), respond() and the views: any thread. drain() and stop(): not the net thread, unless the io_context
 ///           has stopped. Everything else happens on `net`, on one strand.
 /// Errors    In views, on_offline() and metrics: bgb.resolve, bgb.connect, bgb.connect_timeout, bgb.identity, bgb.tls,
 ///           bgb.tls_timeout, bgb.server_certificate, bgb.signin_timeout, bgb.version, bgb.disconnected, bgb.lost,
-///           bgb.slow_server, bgb.frame_*, bgb.xml_* (retry, by itself) and bgb.closed (halt). start(): bgb.config, bgb.profile,
-///           bgb.tls_setup (reject).
+///           bgb.slow_server, bgb.frame_* (bgb.frame_stalled: a begun frame did not end), bgb.xml_* (retry, by itself) and
+///           bgb.closed (halt). start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
 /// Source    bgb-protocol; docs/adr/0011-bgb-behind-profiles.md
 class SessionPool final : public Component {
  public:
-  /// All references outlive the pool.
+  /// All references outlive the pool. Without `right` every session keeps its right until close().
   SessionPool(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
-              BgbListener& listener);
+              BgbListener& listener, SessionRight right = {});
   ~SessionPool() override;
   SessionPool(const SessionPool&) = delete;
   SessionPool& operator=(const SessionPool&) = delete;

@@ -69,6 +69,7 @@ class TlsStream {
   Step handshake();
   /// Certificate and private key leave this session; they served their purpose in the handshake.
   void forget_identity();
+  bool holds_key() const;
   Moved read(std::span<std::byte> into);
   Moved write(std::span<const std::byte> from);
   /// Tells the peer that we end; once, without waiting for its reply.
