@@ -34,6 +34,7 @@ struct FanOutConfig {
   /// After a policy push, requests to the site are spread over this window (bgb-protocol 7.2).
   std::chrono::milliseconds policy_window{60'000};
   std::uint32_t waiting_max = 100'000;  ///< Pushes on their way to agents at once.
+  bool sessions_always = false;         ///< bgb.sessions is "always": a session does not wait for its agent, nor end with it.
 
   std::vector<ConfigProblem> problems() const;
 };
@@ -46,7 +47,8 @@ struct PushCounts {
 /// Carries the site's client notifications to the right agents and their answers back.
 ///
 /// Promise   Every push is answered exactly once: by the agent's own word, or with the failure code when it cannot be asked or does not
-///           answer in time. An agent's session at the site is open exactly while the agent is connected and ready there.
+///           answer in time. An agent's session at the site is open exactly while the agent is connected and ready there
+///           (with sessions_always: while it is ready there).
 /// Limits    FanOutConfig::waiting_max; above it pushes are answered with the failure code at once.
 /// Threads   Any.
 /// Source    design.md 8, docs/life_of_a_notification.md, bgb-protocol 2.6, 5.1, 6.1
@@ -68,6 +70,8 @@ class FanOut : public adapters::BgbListener {
   // From the agents' side.
   void agent_connected(const AgentId& agent);
   void agent_disconnected(const AgentId& agent);
+  /// With sessions_always: wants a session for every agent that is ready. Once, when the pool has started; its budgets pace them.
+  void open_standing_sessions();
   void task_result(const AgentId& agent, const v1::TaskResult& result);
 
   // From the site's side.

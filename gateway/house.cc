@@ -116,6 +116,13 @@ v1::Directions directions_of(const workers::PolicyRhythm& rhythm) {
   return directions;
 }
 
+// A session outlives a doubt about its identity, which the site may settle, but not its loss.
+bool may_hold_session(const store::DeviceRegistry& devices, const AgentId& agent, const SmsId& sms_id) {
+  const auto device = devices.find(agent);
+  if (!device || device->state != store::DeviceState::active || device->site.sms_id != sms_id) return false;
+  return device->site.state == store::IdentityState::ready || device->site.state == store::IdentityState::pending;
+}
+
 }  // namespace
 
 // Members are declared floor by floor, so destruction is the reverse.
@@ -216,7 +223,7 @@ Result<void> House::Rooms::build() {
         as.private_key_der = std::move(*key);
         return as;
       },
-      *fan_out);
+      *fan_out, [&devices](const AgentId& agent, const SmsId& sms_id) { return may_hold_session(devices, agent, sms_id); });
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
   preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);
@@ -353,6 +360,7 @@ Result<std::unique_ptr<House>> House::build(const Config& config, const Clock& c
 
 Result<void> House::start() {
   auto started = rooms_->lifecycle->start();
+  if (started) rooms_->fan_out->open_standing_sessions();
   if (started) rooms_->doors->set_ready(true);
   return started;
 }

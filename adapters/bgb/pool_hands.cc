@@ -19,7 +19,7 @@ constexpr milliseconds alarm_line_every{1'000};
 }  // namespace
 
 void SessionPool::Impl::Hands::queue_attempt() {
-  pool_.waiting.push_back(link_.id);
+  pool_.queue(link_);
 }
 
 bool SessionPool::Impl::Hands::advance_address() {

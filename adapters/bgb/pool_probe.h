@@ -16,16 +16,14 @@ namespace greengate::adapters::bgb {
 struct PoolProbe {
   explicit PoolProbe(Metrics& metrics) : metrics_(metrics) {
     for (std::size_t i = 0; i < states_.size(); ++i)
-      states_[i].emplace(
-          metrics.gauge("greengate_bgb_sessions", "Client notification sessions by state.",
-                        {{"state", std::string(state_name(static_cast<SessionState>(i)))}}));
-    static constexpr std::array<const char*, session_note_count> notes{
-        "push_delivered",  "push_duplicate", "push_incomplete", "push_refused",
-        "push_unanswered", "answer_late",    "confirm_again",   "unexpected_message"};
+      states_[i].emplace(metrics.gauge("greengate_bgb_sessions", "Client notification sessions by state.",
+                                       {{"state", std::string(state_name(static_cast<SessionState>(i)))}}));
+    static constexpr std::array<const char*, session_note_count> notes{"push_delivered", "push_duplicate",    "push_incomplete",
+                                                                       "push_refused",   "push_unanswered",   "answer_late",
+                                                                       "confirm_again",  "unexpected_message"};
     for (std::size_t i = 0; i < notes.size(); ++i)
-      notes_[i].emplace(metrics.counter("greengate_bgb_events_total",
-                                        "What happened on sessions, by kind.",
-                                        {{"event", notes[i]}}));
+      notes_[i].emplace(
+          metrics.counter("greengate_bgb_events_total", "What happened on sessions, by kind.", {{"event", notes[i]}}));
   }
 
   void moved(SessionState from, SessionState to) {
@@ -39,8 +37,7 @@ struct PoolProbe {
     if (found == ends_.end())
       found = ends_
                   .emplace(code, metrics_.counter("greengate_bgb_session_ends_total",
-                                                  "Sessions and attempts that ended, by reason.",
-                                                  {{"code", code}}))
+                                                  "Sessions and attempts that ended, by reason.", {{"code", code}}))
                   .first;
     found->second.add();
   }
@@ -53,20 +50,15 @@ struct PoolProbe {
   Counter frames = metrics_.counter("greengate_bgb_frames_total", "Frames received.");
   Counter answers = metrics_.counter("greengate_bgb_responses_total", "Answers to pushes sent.");
   Counter keepalives = metrics_.counter("greengate_bgb_keepalives_total", "Keep-alives sent.");
-  Counter mismatches =
-      metrics_.counter("greengate_bgb_kind_mismatch_total",
-                       "Frames whose type field and XML root disagreed; the root was believed.");
-  Counter full = metrics_.counter("greengate_bgb_sessions_refused_total",
-                                  "Sessions refused above sessions_max.");
+  Counter mismatches = metrics_.counter("greengate_bgb_kind_mismatch_total",
+                                        "Frames whose type field and XML root disagreed; the root was believed.");
+  Counter full = metrics_.counter("greengate_bgb_sessions_refused_total", "Sessions refused above sessions_max.");
   Counter forgotten =
-      metrics_.counter("greengate_bgb_pushes_forgotten_total",
-                       "Pushes forgotten before their time, at pushes_remembered_max.");
+      metrics_.counter("greengate_bgb_pushes_forgotten_total", "Pushes forgotten before their time, at pushes_remembered_max.");
   Counter alarm_refused =
-      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.",
-                       {{"alarm", "signin_refused"}});
+      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.", {{"alarm", "signin_refused"}});
   Counter alarm_version =
-      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.",
-                       {{"alarm", "no_version"}});
+      metrics_.counter("greengate_bgb_alarms_total", "Conditions a person should look at.", {{"alarm", "no_version"}});
 };
 
 }  // namespace greengate::adapters::bgb

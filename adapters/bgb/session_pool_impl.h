@@ -1,17 +1,18 @@
 // The inside of SessionPool, as its own files share it: what it holds, and who does what.
 //
-// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and when
-// each has its turn, pool_connection.cc is one connection's life, pool_hands.cc does what a session
-// decides.
+// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and what is due when, pool_turns.cc whose
+// turn it is to connect, pool_connection.cc is one connection's life, pool_hands.cc does what a session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
+#include "adapters/bgb/handshake_budget.h"
 #include "adapters/bgb/message_schema.h"
 #include "adapters/bgb/pool_config.h"
 #include "adapters/bgb/pool_probe.h"
 #include "adapters/bgb/profile.h"
 #include "adapters/bgb/session.h"
 #include "adapters/bgb/session_pool.h"
+#include "adapters/bgb/tcp_options.h"
 #include "adapters/bgb/timer_wheel.h"
 #include "adapters/bgb/transport.h"
 #include "core/random.h"
@@ -46,8 +47,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
 
   static constexpr std::size_t read_bytes = 16 * 1024;  // one TLS record; shared by all sessions
 
-  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics,
-       IdentitySource identities, BgbListener& listener);
+  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
+       BgbListener& listener, SessionRight right);
 
   Result<void> prepare();
   void begin();
@@ -63,17 +64,21 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   void bury(Link& link);
   void check_emptied();
 
+  void queue(Link& link);
   void pump();
+  bool give_turn(Server& server, SteadyTime now, std::chrono::milliseconds& wait);
+  void begin_tls_in_turn(Connection& connection);
   void start_attempt(Link& link);
   void connect(const std::shared_ptr<Connection>& connection);
   void resolve(Server& server);
-  void tcp_connected(Connection& connection);
+  void begin_tls(Connection& connection);
   void secured(Link& link);
   void received(Link& link, bgb::Message message);
   Server& server_for(const Link& link);
 
   void arm_tick();
   void on_tick();
+  void check_rights(SteadyTime now);
   void arm_answers();
   void on_answers();
 
@@ -82,27 +87,28 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   const Clock& clock;
   const IdentitySource identities;
   BgbListener& listener;
+  const SessionRight right;
 
   Strand strand;
   bgb::SessionRules rules;
   const std::unique_ptr<bgb::PoolProbe> probe;
   std::optional<bgb::TlsContext> tls;
   std::vector<std::unique_ptr<Server>> servers;
-  std::vector<boost::asio::ip::address> sources;
-  std::size_t next_source = 0;
+  std::vector<std::string> server_names;  // as servers
+  bgb::SourceAddresses sources;
 
   // The strand's own.
   bgb::PushMemoryInRam memory;
   std::uint64_t forgotten_reported = 0;
   bgb::TimerWheel wheel;
-  bgb::HandshakeBudget budget;
-  std::deque<AgentId> waiting;  // for their turn, first come first served
-  std::size_t in_flight = 0;
-  std::multimap<SteadyTime, AgentId>
-      answers_due;  // finer than the wheel: a push must be answered within 5 s
+  bgb::HandshakeBudget budget;  // of the process; each server has its own beside it
+  std::size_t waiting = 0;      // over all servers
+  std::size_t next_turn = 0;    // which server is asked first
+  std::deque<AgentId> to_check;
+  SteadyTime next_check{};
+  std::multimap<SteadyTime, AgentId> answers_due;  // finer than the wheel: a push must be answered within 5 s
   std::vector<std::shared_ptr<Connection>> lingering;
-  std::vector<std::unique_ptr<Link>>
-      graveyard;  // freed when nobody up the stack can hold them any more
+  std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;
   SteadyTime last_alarm_line{};
@@ -116,8 +122,7 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   boost::asio::steady_timer pump_timer;
   boost::asio::steady_timer answer_timer;
 
-  std::atomic<bool> used =
-      false;  // somebody asked for something, so the strand may hold something of ours
+  std::atomic<bool> used = false;  // somebody asked for something, so the strand may hold something of ours
 
   mutable std::mutex mutex;  // guards links' structure, each Link::shown, and `quiet`
   std::unordered_map<AgentId, std::unique_ptr<Link>> links;
@@ -136,13 +141,19 @@ struct SessionPool::Impl::Server {
   bool resolving = false;
   std::vector<std::weak_ptr<Connection>> awaiting_addresses;
   tcp::resolver resolver;
+  bgb::HandshakeBudget budget;
+  std::deque<AgentId> waiting;                     // for their turn, first come first served
+  std::deque<std::weak_ptr<Connection>> too_late;  // connected so long after their turn that they need another
+  std::size_t in_flight = 0;
+  std::string message_version;  // of its last confirmation; guarded by Impl::mutex
 
-  Server(Strand& strand, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
+  Server(Impl& pool, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
       : text(std::move(name)),
         where(std::move(parts)),
         codec(profile),
         schema(profile),
-        resolver(strand) {}
+        resolver(pool.strand),
+        budget(pool.config.handshakes_per_second, pool.clock.steady()) {}
 };
 
 // One agent: its session, its connection while there is one, and what an operator is shown of it.
@@ -155,6 +166,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   SmsId sms_id;
   std::shared_ptr<Connection> connection;
   Server* server = nullptr;
+  Server* queued_at = nullptr;  // where its turn comes, while it waits for one
   std::uint32_t address = 0;
   std::optional<SteadyTime> answer_at;
   std::optional<WallTime> online_since;
@@ -171,8 +183,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   } shown;  // guarded by Impl::mutex
 };
 
-// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody
-// wants it.
+// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody wants it.
 struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> {
   Connection(Impl& owner, Link& whose) : pool(&owner), link(&whose), socket(owner.strand) {}
 
@@ -180,6 +191,8 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
   void finish(bool orderly);
   void let_go();
   void abandon();
+  void count_in(Server& server);
+  void count_out();
   void arm_read();
   void arm_write();
   // Something can be read, or a handshake can go on.
@@ -199,8 +212,10 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
   std::string in, out;
   std::unique_ptr<Error> failure;
   std::optional<SteadyTime> flush_until;
+  std::optional<SteadyTime> frame_since;  // when the frame whose beginning is in `in` began
+  SteadyTime turn_at{};
+  Server* counted = nullptr;  // among whose handshakes in flight it is
   bool established = false;
-  bool counted = false;  // among the handshakes in flight
   bool read_armed = false;
   bool write_armed = false;
 };

@@ -1,5 +1,6 @@
 #include "adapters/bgb/session.h"
 
+#include "adapters/bgb/handshake_budget.h"
 #include "adapters/bgb/timer_wheel.h"
 #include "tests/support/manual_clock.h"
 
