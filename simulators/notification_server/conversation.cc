@@ -164,7 +164,12 @@ void NotifyEngine::judge_sign_in(Session& session, const ClientMessage& message,
     findings.push_back({"http.other_client", "9.1", Severity::refused,
                         "the header names " + session.named + ", the message " + message.client_id});
   const ClientNumber number = number_of(message.client_id, false);
-  const bool second = number != nobody && !clients_[number].sessions.empty();
+  // By HTTP a client leaves without a word: a session that nobody waits for any more is no second one.
+  const bool second =
+      number != nobody && std::ranges::any_of(clients_[number].sessions, [&](SessionId id) {
+        const SessionPtr other = find_session(id);
+        return other && !(other->http && other->hold == 0);
+      });
   if (second && config_.duplicate_signin == "reject")
     findings.push_back({"signin.duplicate", "1.5", Severity::refused, "has a session already"});
   else if (second)

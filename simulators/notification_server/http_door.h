@@ -26,8 +26,8 @@ struct HttpCall {
 
 struct HttpAnswer {
   unsigned status = 200;
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers{};
+  std::string body{};
   bool cut = false;  ///< Nothing is said; the connection is closed.
 };
 

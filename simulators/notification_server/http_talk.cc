@@ -159,7 +159,10 @@ void NotifyEngine::log_in(std::uint64_t hold, const HttpCall& call, const HttpBo
   write_session_line(*session, "opened", {{"channel", "HTTP"}, {"tls", call.tls}});
   take_payload(session, body, bytes);
   if (session->phase == Phase::closed) return;  // refused, and answered
-  if (!config_.http_cookie.empty() && session->cookie.empty()) session->cookie = hex(std::as_bytes(std::span(random_bytes(16))));
+  if (!config_.http_cookie.empty() && session->cookie.empty()) {
+    const std::string random = random_bytes(16);
+    session->cookie = hex(std::as_bytes(std::span(random)));
+  }
   if (session->phase == Phase::black_hole || (session->phase == Phase::refused && session->reply.empty())) return;  // silence
   say(session, true);
 }

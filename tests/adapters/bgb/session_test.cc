@@ -29,6 +29,12 @@ class BgbSession : public testing::Test, protected SessionActions {
   // SessionActions
   void queue_attempt() override { diary.push_back("queue"); }
   bool advance_address() override { return ++address < addresses; }
+  bool fall_back() override {
+    if (!other_way) return false;
+    other_way = false;
+    diary.push_back("fall back");
+    return true;
+  }
   void send_sign_in() override {
     diary.push_back("sign_in v" + std::to_string(session->version_index()));
   }
@@ -106,6 +112,7 @@ class BgbSession : public testing::Test, protected SessionActions {
   std::vector<std::string> diary;
   std::vector<SessionNote> notes;
   int address = 0, addresses = 1;
+  bool other_way = false;
 };
 
 using Diary = std::vector<std::string>;
@@ -498,6 +505,53 @@ TEST(BgbHandshakeBudget, GivesNoMoreThanItsRatePlusATenthOfASecond) {
   }
   EXPECT_LE(taken, 620);
   EXPECT_GE(taken, 580);
+}
+
+TEST_F(BgbSession, TakesAnotherWayAtOnceWhenEveryAddressFailed) {
+  addresses = 2;
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued) << "the other address first";
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary.back(), "queue");
+  EXPECT_EQ(count("fall back"), 1u);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::backoff) << "both ways failed";
+  EXPECT_EQ(session->server_turn(), 1u) << "and the next server is asked";
+}
+
+TEST_F(BgbSession, AnIdentityThatIsMissingIsMissingOnEveryWay) {
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  session->failed(now(), Error{Remedy::retry, "bgb.identity", "x", {}}, false, *this);
+  EXPECT_EQ(session->state(), SessionState::backoff);
+  EXPECT_EQ(count("fall back"), 0u);
+}
+
+TEST_F(BgbSession, AServerThatCannotHaveUsNowRefusedNobody) {
+  for (int i = 0; i < 6; ++i) {
+    reach_signing_in();
+    session->unavailable(now(), Error{Remedy::retry, "bgb.http_busy", "x", minutes(90)}, *this);
+    ASSERT_EQ(session->state(), SessionState::backoff);
+    EXPECT_GE(until_due(), minutes(90)) << "the server's own wish";
+  }
+  EXPECT_EQ(count("alarm refused"), 0u);
+}
+
+TEST_F(BgbSession, ABetterWayIsTakenWithoutABackoff) {
+  reach_online();
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary, (Diary{"close", "offline bgb.back_to_tcp", "queue"}));
+  EXPECT_EQ(session->server_turn(), 0u);
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued) << "only a session that is online has something to leave";
 }
 
 }  // namespace
