@@ -123,8 +123,9 @@ void SessionPool::Impl::start_http(Link& link, Server& server) {
   ++server.in_flight;
   const SteadyTime now = clock.steady();
   if (now < server.http->broken_until) {
-    link.http->ended(HttpEnd::unavailable, {Remedy::retry, "bgb.http_broken", "This server's HTTP mode did not work a while ago.",
-                                            std::chrono::ceil<milliseconds>(server.http->broken_until - now)});
+    // With a second server there is somebody to ask before the time is over.
+    const auto rest = servers.size() > 1 ? milliseconds(0) : std::chrono::ceil<milliseconds>(server.http->broken_until - now);
+    link.http->ended(HttpEnd::unavailable, {Remedy::retry, "bgb.http_broken", "This server's HTTP mode did not work a while ago.", rest});
   } else {
     link.http->open();
   }
@@ -230,6 +231,7 @@ SessionPool::Impl::HttpSession::HttpSession(Impl& owner, Link& whose)
       server(*whose.server),
       side(*whose.server->http),
       agent(whose.id),
+      address(whose.address),
       machine(side.rules, random_u64()),
       timer(owner.strand),
       tcp_retry_at(owner.config.http == "only" ? SteadyTime::max() : whose.tcp_retry_at) {
@@ -242,7 +244,7 @@ SessionPool::Impl::HttpSession::HttpSession(Impl& owner, Link& whose)
 
 void SessionPool::Impl::HttpSession::open() {
   ++nested;
-  channel(Lane::receive).open(link->address);
+  channel(Lane::receive).open(address);
   --nested;
 }
 
@@ -382,7 +384,7 @@ void SessionPool::Impl::HttpSession::exchange(Lane lane, HttpPurpose purpose, co
     return pool->take_http_turn(shared_from_this(), lane);
   }
   ++nested;
-  channel(lane).exchange(*request, link ? link->address : 0);
+  channel(lane).exchange(*request, address);
   --nested;
 }
 
@@ -390,7 +392,7 @@ void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
   auto& request = wants_turn[static_cast<std::size_t>(lane)];
   if (done || !request) return;
   const auto ready = std::exchange(request, std::nullopt);
-  channel(lane).exchange(*ready, link ? link->address : 0);
+  channel(lane).exchange(*ready, address);
   settle();
 }
 

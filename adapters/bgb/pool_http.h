@@ -72,6 +72,7 @@ struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
   Server& server;
   HttpSide& side;
   const AgentId agent;
+  const std::uint32_t address;  // among those of the server's name: all connections go to one
   SmsId sms_id;
   bgb::HttpLink machine;
   bgb::CookieJar cookies;

@@ -21,7 +21,8 @@ namespace json = boost::json;
 
 constexpr std::size_t search_bytes = 4096;
 constexpr std::size_t stream_bytes_max = 1 << 20;
-constexpr std::size_t frames_max = 2;
+constexpr std::size_t frames_max = 16;  // a client that pings often may have said more than two things
+constexpr std::size_t frames_kept = 2;
 constexpr std::size_t values_shown = 8;
 constexpr std::array<const char*, 5> field_names{"payload_size", "major_version", "minor_version", "header_size", "channel"};
 enum Field : std::size_t { payload_size, major_version, minor_version, header_size, channel };
@@ -533,10 +534,8 @@ Result<Calibration> calibrate(std::string_view stream, std::string_view name) {
     return fail(Remedy::reject, "calibrate.no_text", "No message is to be seen in the first 4 KiB, neither plain nor compressed.");
   if (!frames.front().second.xml.starts_with("<BgbSignInMessage"))
     return fail(Remedy::reject, "calibrate.no_text", "The first message is no SignIn.");
-  if (frames.size() > 1 && !frames[1].second.xml.starts_with("<BgbKeepAliveMessage")) {
-    stream = stream.substr(0, frames[1].first ? frames[1].first->begin : frames[1].second.begin);
+  if (frames.size() > 1 && !frames[1].second.xml.starts_with("<BgbKeepAliveMessage"))
     return fail(Remedy::reject, "calibrate.no_text", "The second message is no KeepAlive.");
-  }
 
   std::vector<Explanation> all;
   const auto readings = readings_of(stream, frames);
@@ -564,7 +563,7 @@ Result<Calibration> calibrate(std::string_view stream, std::string_view name) {
   Calibration solved;
   solved.best = all.front();
   solved.also.assign(all.begin() + 1, all.end());
-  for (const auto& [header, body] : frames) solved.xml.push_back(body.xml);
+  for (std::size_t i = 0; i < std::min(frames.size(), frames_kept); ++i) solved.xml.push_back(frames[i].second.xml);
   // Every field is documented, so an explanation that leaves one out is only counted; one whose widths are nobody's hypothesis is
   // told, and believed only when no row explains the bytes.
   const auto whole = [](const Explanation& one) { return std::ranges::find(one.widths, 0) == one.widths.end(); };

@@ -39,7 +39,7 @@ struct Calibration {
   std::string golden_json;        ///< The frames with another SMSID, for tests.
 };
 
-/// Solves the layout of a stream that begins with a SignIn and, better, goes on with a KeepAlive (8.3). No guess is silent: what
+/// Solves the layout of a stream that begins with a SignIn and, better, goes on with a KeepAlive (8.3); more may follow. No guess is silent: what
 /// the bytes leave open is in `open`.
 ///
 /// Limits    The first 4 KiB of a frame are searched for its text; a stream of 1 MiB.

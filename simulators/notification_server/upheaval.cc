@@ -43,7 +43,10 @@ void NotifyEngine::go_down(const std::string& side, milliseconds down, std::int6
   std::vector<SessionPtr> cut;
   for (const auto& [id, session] : sessions_)
     if ((sides & (session->http ? side_http : side_tcp)) != 0) cut.push_back(session);
-  for (const auto& session : cut) close(session, "server restarts", false);
+  for (const auto& session : cut) {
+    if (session->hold != 0) answer_call(std::exchange(session->hold, 0), {.cut = true});
+    close(session, "server restarts", false);
+  }
   boost::system::error_code ignored;
   if ((sides & side_tcp) != 0) acceptor_.close(ignored);
   if ((sides & side_http) != 0) close_http();
