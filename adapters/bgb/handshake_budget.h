@@ -12,12 +12,19 @@ namespace greengate::adapters::bgb {
 /// So many per second and no more: a budget of handshakes, one for each server and one for the process.
 ///
 /// Promise   No second, wherever it begins, sees more than `per_second`; what there is to do is spread over it.
-/// Limits    A tenth of a second's worth may be spent at once, at least one. 8 bytes for each start of the last second.
+/// Limits    A tenth of a second's worth may be spent at once, at least one; of an `unsmoothed` budget the whole second's. 8
+/// bytes
+///           for each start of the last second.
 /// Threads   One.
 class HandshakeBudget {
  public:
-  HandshakeBudget(std::uint32_t per_second, SteadyTime now)
-      : per_second_(std::max(per_second, 1u)), burst_(std::max(1.0, per_second_ / 10.0)), tokens_(burst_), last_(now) {}
+  enum class Pace : std::uint8_t { smooth, unsmoothed };
+
+  HandshakeBudget(std::uint32_t per_second, SteadyTime now, Pace pace = Pace::smooth)
+      : per_second_(std::max(per_second, 1u)),
+        burst_(pace == Pace::smooth ? std::max(1.0, per_second_ / 10.0) : per_second_),
+        tokens_(burst_),
+        last_(now) {}
 
   /// Would take() succeed?
   bool ready(SteadyTime now) {
@@ -42,7 +49,8 @@ class HandshakeBudget {
   }
 
  private:
-  static constexpr std::chrono::seconds window{1};
+  // A little longer than the second: between counting here and a handshake's first byte the thread may be held up.
+  static constexpr std::chrono::milliseconds window{1'010};
 
   void refill(SteadyTime now) {
     while (!recent_.empty() && recent_.front() + window <= now) recent_.pop_front();
@@ -57,6 +65,14 @@ class HandshakeBudget {
   double tokens_;
   SteadyTime last_;
   std::deque<SteadyTime> recent_;  // of the last second, the oldest first
+};
+
+/// The two budgets a handshake passes: its turn to connect, which spreads what a fleet wants, and its start after connecting, so
+/// that connections a server took late and all together do not begin together too.
+struct HandshakePace {
+  HandshakePace(std::uint32_t per_second, SteadyTime now)
+      : turns(per_second, now), starts(per_second, now, HandshakeBudget::Pace::unsmoothed) {}
+  HandshakeBudget turns, starts;
 };
 
 }  // namespace greengate::adapters::bgb

@@ -39,7 +39,6 @@ void SessionPool::Impl::start_attempt(Link& link) {
   ++link.attempts;
   link.session.attempt_started(clock.steady());
   link.connection = std::make_shared<Connection>(*this, link);
-  link.connection->turn_at = clock.steady();
   link.connection->count_in(server);
   const bool fresh =
       !server.addresses.empty() && clock.steady() - server.resolved_at < addresses_kept;
@@ -109,7 +108,7 @@ void SessionPool::Impl::connect(const std::shared_ptr<Connection>& connection) {
            "Connecting to " + mine.server->text + " failed: " + refused.message() + ".",
            {}});
     else
-      pool.begin_tls_in_turn(*connection);
+      pool.tcp_connected(*connection);
     pool.after(mine);
   });
 }

@@ -127,7 +127,7 @@ void SessionPool::Impl::start_http(Link& link, Server& server) {
     const auto rest = servers.size() > 1 ? milliseconds(0) : std::chrono::ceil<milliseconds>(server.http->broken_until - now);
     link.http->ended(HttpEnd::unavailable, {Remedy::retry, "bgb.http_broken", "This server's HTTP mode did not work a while ago.", rest});
   } else {
-    link.http->open();
+    take_http_turn(link.http, Lane::receive);
   }
   after(link);
 }
@@ -182,17 +182,17 @@ void SessionPool::Impl::serve_http_turns() {
       http_turns.pop_front();
       continue;
     }
-    if (!budget.ready(now) || !session->server.budget.ready(now)) {
+    if (!pace.starts.ready(now) || !session->server.pace.starts.ready(now)) {
       if (std::exchange(http_turns_armed, true)) break;
-      http_turn_timer.expires_after(std::max({budget.wait(now), session->server.budget.wait(now), milliseconds(1)}));
+      http_turn_timer.expires_after(std::max({pace.starts.wait(now), session->server.pace.starts.wait(now), milliseconds(1)}));
       http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
         self->http_turns_armed = false;
         if (!wrong) self->serve_http_turns();
       });
       break;
     }
-    (void)budget.take(now);
-    (void)session->server.budget.take(now);
+    (void)pace.starts.take(now);
+    (void)session->server.pace.starts.take(now);
     http_turns.pop_front();
     // From the strand anew: the session may be in the middle of something.
     asio::post(strand, [session, lane] { session->turn_came(lane); });
@@ -389,8 +389,10 @@ void SessionPool::Impl::HttpSession::exchange(Lane lane, HttpPurpose purpose, co
 }
 
 void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
+  if (done) return;
+  if (!std::exchange(opened, true)) return open();
   auto& request = wants_turn[static_cast<std::size_t>(lane)];
-  if (done || !request) return;
+  if (!request) return;
   const auto ready = std::exchange(request, std::nullopt);
   channel(lane).exchange(*ready, address);
   settle();

@@ -43,7 +43,7 @@ struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
   void let_go();
   void probe_tcp();
   void probed(bool there);
-  // A turn of the handshake budgets came for this lane's connection.
+  // The handshake budgets have room for this lane's connection.
   void turn_came(bgb::Lane lane);
   Result<BgbIdentity> identity() const;
 
@@ -86,6 +86,7 @@ struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
   std::unique_ptr<End> ending;  // heard of when the present event is over
   int nested = 0;               // within a call to a channel: its events wait for the caller to settle
   bool counted = false;         // among the server's handshakes in flight
+  bool opened = false;          // its first connection had its turn
   bool signing = false;         // the first connection is there, the session knows it
   bool done = false;
 };

@@ -53,7 +53,7 @@ SessionPool::Impl::Impl(asio::io_context& context, BgbConfig settings, const Clo
       probe(std::make_unique<bgb::PoolProbe>(numbers)),
       memory(config.pushes_remembered_max, config.push_memory, clock),
       wheel(std::max(config.tick, milliseconds(1)), clock.steady()),
-      budget(config.handshakes_per_second_all, clock.steady()),
+      pace(config.handshakes_per_second_all, clock.steady()),
       next_check(clock.steady() + config.identity_check),
       tick_timer(strand),
       pump_timer(strand),
@@ -165,6 +165,7 @@ void SessionPool::Impl::publish(Link& link) {
   }
   shown.server = link.server;
   shown.by_http = link.http != nullptr;
+  shown.holds_key = link.connection && link.connection->stream.holds_key();
   shown.online_since = link.online_since;
   shown.attempts = link.attempts;
   shown.pushes = link.pushes;
@@ -258,7 +259,7 @@ void SessionPool::Impl::tear_down() {
   waiting = 0;
   for (auto& server : servers) {
     server->waiting.clear();
-    server->too_late.clear();
+    server->connected.clear();
   }
   answers_due.clear();
   quiet = true;
@@ -327,8 +328,10 @@ void SessionPool::Impl::check_rights(SteadyTime now) {
     const AgentId agent = std::move(to_check.front());
     to_check.pop_front();
     const auto found = links.find(agent);
-    // Before its identity is fetched there is nothing to lose.
-    if (found == links.end() || (!found->second->connection && !found->second->http) || found->second->sms_id.raw().empty()) continue;
+    // Before TLS begins there is no identity to lose.
+    const bool by_tcp = found != links.end() && found->second->connection && found->second->connection->stream;
+    const bool by_http = found != links.end() && found->second->http && found->second->http->signing;
+    if (!by_tcp && !by_http) continue;
     if (right(agent, found->second->sms_id)) continue;
     logger.info("session ended, its agent may not hold it any more", kv("agent", agent.raw()),
                 kv("sms_id", found->second->sms_id.raw()));

@@ -13,13 +13,6 @@ using bgb::SessionState;
 using boost::system::error_code;
 using std::chrono::milliseconds;
 
-namespace {
-
-// A turn is for a handshake now. Connections that a server took only much later, all at once perhaps, need a turn of their own.
-constexpr milliseconds turn_lasts{250};
-
-}  // namespace
-
 SessionPool::Impl::Server& SessionPool::Impl::server_for(const Link& link) {
   const auto order = bgb::server_order(link.id, server_names);
   return *servers[order[link.session.server_turn() % order.size()]];
@@ -35,13 +28,15 @@ void SessionPool::Impl::queue(Link& link) {
 void SessionPool::Impl::pump() {
   if (pumping || !running || waiting == 0) return;  // an attempt that fails at once ends up here again
   pumping = true;
-  const auto now = clock.steady();
   milliseconds wait = milliseconds::max();
   ++next_turn;
   for (bool given = true; given;) {
     given = false;
-    for (std::size_t i = 0; i < servers.size(); ++i)
-      given = give_turn(*servers[(next_turn + i) % servers.size()], now, wait) || given;
+    for (std::size_t i = 0; i < servers.size(); ++i) {
+      Server& server = *servers[(next_turn + i) % servers.size()];
+      given = give_start(server, wait) || given;
+      given = give_turn(server, wait) || given;
+    }
   }
   pumping = false;
   if (wait == milliseconds::max() || std::exchange(pump_armed, true)) return;
@@ -52,54 +47,65 @@ void SessionPool::Impl::pump() {
   });
 }
 
-// One turn for one of those who wait at this server; false when nobody does, or nobody may. `wait` is then when to ask again, unless
-// the end of another handshake will.
-bool SessionPool::Impl::give_turn(Server& server, SteadyTime now, milliseconds& wait) {
-  std::shared_ptr<Connection> late;
-  while (!late && !server.too_late.empty()) {
-    late = server.too_late.front().lock();
-    if (late && late->link) break;
-    late.reset();
-    server.too_late.pop_front();
-    --waiting;
-  }
+// Both answer false when nobody waits at this server, or nobody may go; `wait` is then when to ask again, unless the end of another
+// handshake will.
+bool SessionPool::Impl::give_turn(Server& server, milliseconds& wait) {
   Link* next = nullptr;
-  while (!late && !next && !server.waiting.empty()) {
+  while (!next && !server.waiting.empty()) {
     const auto found = links.find(server.waiting.front());
     const bool waits = found != links.end() && !found->second->dead && found->second->queued_at == &server &&
                        found->second->session.state() == SessionState::queued;
     if (waits) {
       next = found->second.get();
-      break;
+    } else {
+      server.waiting.pop_front();
+      --waiting;
     }
-    server.waiting.pop_front();
-    --waiting;
   }
-  if (!late && (!next || server.in_flight >= config.handshakes_in_flight_max)) return false;
-  if (!budget.ready(now) || !server.budget.ready(now)) {
-    wait = std::min(wait, std::max(budget.wait(now), server.budget.wait(now)));
+  if (!next || server.in_flight >= config.handshakes_in_flight_max) return false;
+  const auto now = clock.steady();
+  if (!pace.turns.ready(now) || !server.pace.turns.ready(now)) {
+    wait = std::min(wait, std::max(pace.turns.wait(now), server.pace.turns.wait(now)));
     return false;
   }
-  (void)budget.take(now);
-  (void)server.budget.take(now);
+  (void)pace.turns.take(now);
+  (void)server.pace.turns.take(now);
+  server.waiting.pop_front();
   --waiting;
-  if (late) {
-    server.too_late.pop_front();
-    Link& link = *late->link;
-    begin_tls(*late);
-    after(link);
-  } else {
-    server.waiting.pop_front();
-    next->queued_at = nullptr;
-    start_attempt(*next);
-  }
+  next->queued_at = nullptr;
+  start_attempt(*next);
   return true;
 }
 
-void SessionPool::Impl::begin_tls_in_turn(Connection& connection) {
-  if (clock.steady() - connection.turn_at <= turn_lasts) return begin_tls(connection);
-  connection.link->server->too_late.push_back(connection.weak_from_this());
-  ++waiting;  // after() pumps
+bool SessionPool::Impl::give_start(Server& server, milliseconds& wait) {
+  std::shared_ptr<Connection> next;
+  while (!next && !server.connected.empty()) {
+    next = server.connected.front().lock();
+    if (next && next->link && !next->failure) break;
+    next.reset();
+    server.connected.pop_front();
+    --waiting;
+  }
+  if (!next) return false;
+  const auto now = clock.steady();
+  if (!pace.starts.ready(now) || !server.pace.starts.ready(now)) {
+    wait = std::min(wait, std::max(pace.starts.wait(now), server.pace.starts.wait(now)));
+    return false;
+  }
+  (void)pace.starts.take(now);
+  (void)server.pace.starts.take(now);
+  server.connected.pop_front();
+  --waiting;
+  Link& link = *next->link;
+  begin_tls(*next);
+  after(link);
+  return true;
+}
+
+// Its handshake begins with the next pump(), which is now unless the second is full.
+void SessionPool::Impl::tcp_connected(Connection& connection) {
+  connection.link->server->connected.push_back(connection.weak_from_this());
+  ++waiting;
 }
 
 }  // namespace greengate::adapters

@@ -40,8 +40,8 @@ PushKey push_key(const SmsId& sms_id, const BgbPush& push);
 enum class PushFate : std::uint8_t { unanswered, succeeded, failed };
 
 /// What became of each push, so that a repeated one is answered alike and never handed on twice: the fast path on the net thread,
-/// asked before anything else looks at a push. What must survive a restart is remembered in the store by whoever takes the push; a
-/// push that this memory has lost is handed on again and meets its durable twin there.
+/// asked before anything else looks at a push. What must survive a restart is remembered in the store by whoever takes the push;
+/// a push that this memory has lost is handed on again and meets its durable twin there.
 ///
 /// Threads   The net thread.
 class PushMemory {

@@ -109,6 +109,7 @@ struct BgbSessionView {
   std::string server;           ///< The one it is at, or was at last; empty before the first attempt.
   std::string transport;        ///< "tcp" or "http".
   std::string message_version;  ///< What that server's last SignInConfirm said.
+  bool holds_key = false;       ///< The agent's private key is in memory: while its handshake runs, and never after it.
   std::optional<WallTime> online_since;
   std::string last_error_code;
   std::string last_error_message;

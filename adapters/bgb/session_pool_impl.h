@@ -71,8 +71,9 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
 
   void queue(Link& link);
   void pump();
-  bool give_turn(Server& server, SteadyTime now, std::chrono::milliseconds& wait);
-  void begin_tls_in_turn(Connection& connection);
+  bool give_turn(Server& server, std::chrono::milliseconds& wait);
+  bool give_start(Server& server, std::chrono::milliseconds& wait);
+  void tcp_connected(Connection& connection);
   void start_attempt(Link& link);
   void connect(const std::shared_ptr<Connection>& connection);
   void resolve(Server& server);
@@ -119,9 +120,9 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   bgb::PushMemoryInRam memory;
   std::uint64_t forgotten_reported = 0;
   bgb::TimerWheel wheel;
-  bgb::HandshakeBudget budget;  // of the process; each server has its own beside it
-  std::size_t waiting = 0;      // over all servers
-  std::size_t next_turn = 0;    // which server is asked first
+  bgb::HandshakePace pace;    // of the process; each server has its own beside it
+  std::size_t waiting = 0;    // over all servers
+  std::size_t next_turn = 0;  // which server is asked first
   std::deque<AgentId> to_check;
   SteadyTime next_check{};
   std::multimap<SteadyTime, AgentId> answers_due;  // finer than the wheel: a push must be answered within 5 s
@@ -165,9 +166,9 @@ struct SessionPool::Impl::Server {
   bool resolving = false;
   std::vector<std::weak_ptr<Connection>> awaiting_addresses;
   tcp::resolver resolver;
-  bgb::HandshakeBudget budget;
-  std::deque<AgentId> waiting;                     // for their turn, first come first served
-  std::deque<std::weak_ptr<Connection>> too_late;  // connected so long after their turn that they need another
+  bgb::HandshakePace pace;
+  std::deque<AgentId> waiting;                      // for their turn, first come first served
+  std::deque<std::weak_ptr<Connection>> connected;  // TCP is there; their handshakes begin in turn
   std::size_t in_flight = 0;
   std::shared_ptr<HttpSide> http;  // none when the HTTP mode is off
   std::string message_version;  // of its last confirmation; guarded by Impl::mutex
@@ -178,7 +179,7 @@ struct SessionPool::Impl::Server {
         codec(profile),
         schema(profile),
         resolver(pool.strand),
-        budget(pool.config.handshakes_per_second, pool.clock.steady()) {}
+        pace(pool.config.handshakes_per_second, pool.clock.steady()) {}
 };
 
 // One agent: its session, its connection while there is one, and what an operator is shown of it.
@@ -206,6 +207,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
     bgb::SessionState state = bgb::SessionState::off;
     const Server* server = nullptr;
     bool by_http = false;
+    bool holds_key = false;
     std::optional<WallTime> online_since;
     const char* error_code = "";
     std::string error_message;
@@ -243,8 +245,7 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
   std::unique_ptr<Error> failure;
   std::optional<SteadyTime> flush_until;
   std::optional<SteadyTime> frame_since;  // when the frame whose beginning is in `in` began
-  SteadyTime turn_at{};
-  Server* counted = nullptr;  // among whose handshakes in flight it is
+  Server* counted = nullptr;              // among whose handshakes in flight it is
   bool established = false;
   bool read_armed = false;
   bool write_armed = false;

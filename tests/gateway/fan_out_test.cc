@@ -107,6 +107,38 @@ TEST_F(FanOutTest, OpensASessionAtOnceForAnAgentTheSiteKnewBefore) {
   EXPECT_EQ(diary_, (Lines{"open " + a_, "close " + a_}));
 }
 
+TEST_F(FanOutTest, HoldsASessionForEveryReadyAgentWhenSessionsAreAlways) {
+  FanOutConfig always;
+  always.sessions_always = true;
+  FanOut fan_out(always, store_->devices(), clock_, metrics_);
+  FanOut::Ways ways;
+  ways.open_session = [this](const AgentId& agent) { diary_.push_back("open " + agent.raw()); };
+  ways.close_session = [this](const AgentId& agent) { diary_.push_back("close " + agent.raw()); };
+  fan_out.connect(std::move(ways));
+  const AgentId waiting = enrol("db02"), revoked = enrol("db03");
+  make_ready(agent_);
+  make_ready(revoked);
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::active));
+  ASSERT_TRUE(store_->devices().set_state(revoked, store::DeviceState::revoked));
+  fan_out.open_standing_sessions();
+  EXPECT_EQ(diary_, Lines{"open " + a_}) << "nobody who is not ready, nobody who was revoked";
+  diary_.clear();
+  fan_out.agent_connected(agent_);
+  fan_out.agent_disconnected(agent_);
+  EXPECT_EQ(diary_, Lines{"open " + a_}) << "again is fine, and it does not end with the agent's connection";
+  diary_.clear();
+  fan_out.identity_ready(waiting);
+  EXPECT_EQ(diary_, Lines{"open " + waiting.raw()}) << "though it is away";
+  fan_out.identity_gone(waiting);
+  EXPECT_EQ(diary_.back(), "close " + waiting.raw()) << "a lost identity ends it all the same";
+}
+
+TEST_F(FanOutTest, OpensNoStandingSessionsByDefault) {
+  make_ready(agent_);
+  fan_out_->open_standing_sessions();
+  EXPECT_EQ(diary_, Lines{});
+}
+
 TEST_F(FanOutTest, CarriesAPushToItsAgentAndItsWordBack) {
   fan_out_->on_push(agent_, push(13, 912));
   ASSERT_EQ(sent_.size(), 1u);
