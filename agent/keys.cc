@@ -1,5 +1,7 @@
 #include "agent/keys.h"
 
+#include "core/descriptor.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,20 +15,6 @@ namespace greengate::agent {
 namespace {
 
 constexpr std::size_t file_bytes_max = 1'024;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 tl::unexpected<Error> disk_trouble(const std::string& doing, const std::string& path) {
   return fail(Remedy::retry, "keys.file",

@@ -259,6 +259,9 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.certificate_file", bgb.certificate_file);
   reader.read("bgb.source_addresses", bgb.source_addresses);
   reader.read("bgb.client_version", bgb.client_version);
+  reader.read("bgb.http", bgb.http);
+  reader.read("bgb.http_urls", bgb.http_urls);
+  reader.read("bgb.http_proxy", bgb.http_proxy);
   reader.read("bgb.confirm_required", bgb.confirm_required);
   reader.read("bgb.sessions", bgb.sessions);
   fan_out.sessions_always = bgb.sessions == "always";
@@ -275,6 +278,8 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.push_memory", bgb.push_memory);
   reader.read("bgb.frame_timeout", bgb.frame_timeout);
   reader.read("bgb.identity_check", bgb.identity_check);
+  reader.read("bgb.tcp_retry", bgb.tcp_retry);
+  reader.read("bgb.http_broken", bgb.http_broken);
   reader.read("bgb.tick", bgb.tick);
   reader.read("bgb.handshakes_per_second", bgb.handshakes_per_second);
   reader.read("bgb.handshakes_per_second_all", bgb.handshakes_per_second_all);

@@ -1,5 +1,6 @@
 #include "store/sealer.h"
 
+#include "core/descriptor.h"
 #include "core/random.h"
 
 #include <fcntl.h>
@@ -41,20 +42,6 @@ tl::unexpected<Error> broken() {
   return fail(Remedy::reject, "seal.broken",
               "The sealed box was changed, or sealed with another key or for another place.");
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 /// Written whole under another name first: after a crash there is a good key or none. Somebody
 /// else's key wins.

@@ -1,5 +1,6 @@
 #include "workers/common_identity.h"
 
+#include "core/descriptor.h"
 #include "workers/key_pair_box.h"
 
 #include <fcntl.h>
@@ -16,20 +17,6 @@ namespace {
 constexpr const char* seal_context = "shared-identity";
 constexpr std::string_view mark_prefix = "common:";
 constexpr std::size_t file_bytes_max = 1u << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 tl::unexpected<Error> unusable(const std::string& file, const std::string& why) {
   return fail(Remedy::reject, "identity.file", file + " " + why + ".");

@@ -13,8 +13,9 @@ KeyPool::KeyPool(std::uint32_t ready_max, Maker make) : make_(std::move(make)), 
 KeyPool::~KeyPool() { stop(); }
 
 Result<adapters::SigningKey> KeyPool::take() {
-  if (auto key = ready_.pop()) return std::move(*key);
-  return fail(Remedy::halt, "keys.stopping", "the gateway is stopping.");
+  if (stopping_) return fail(Remedy::halt, "keys.stopping", "the gateway is stopping.");
+  if (auto key = ready_.pop_for(std::chrono::milliseconds(0))) return std::move(*key);
+  return make_();
 }
 
 Result<void> KeyPool::start() {
@@ -25,6 +26,7 @@ Result<void> KeyPool::start() {
 void KeyPool::drain(SteadyTime) {}
 
 void KeyPool::stop() {
+  stopping_ = true;
   ready_.close();
   if (maker_.joinable()) maker_.join();
 }
@@ -36,9 +38,8 @@ void KeyPool::make_keys() {
   while (true) {
     auto key = make_();
     if (!key) {
-      log.error("key generation failed", kv("code", key.error().code), kv("why", key.error().message));
-      ready_.close();
-      return;
+      log.error("no keys are made ahead any more", kv("code", key.error().code), kv("why", key.error().message));
+      return;  // takers go on making their own, and hear why they cannot
     }
     if (!ready_.push(std::move(*key))) return;
   }

@@ -5,6 +5,7 @@
 #include "core/lifecycle.h"
 #include "core/result.h"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -14,12 +15,12 @@ namespace greengate::workers {
 
 /// Keys made ahead of need, so that a wave of new agents does not wait for RSA key generation.
 ///
-/// Limits    Holds `ready_max` keys; beyond that a taker waits for the one being made.
-/// Threads   take(): any. One thread of its own, at low priority, makes keys.
-/// Errors    keys.stopping (halt).
+/// Limits    Holds `ready_max` keys; when none is ready, the taker makes one itself.
+/// Threads   take(): any. One thread of its own, at low priority, makes keys: on a busy machine somebody who needs one cannot wait for it.
+/// Errors    keys.stopping (halt); what the maker fails with.
 class KeyPool : public Component {
  public:
-  using Maker = std::function<Result<adapters::SigningKey>()>;
+  using Maker = std::function<Result<adapters::SigningKey>()>;  ///< Called by several threads at once.
   explicit KeyPool(std::uint32_t ready_max, Maker make = adapters::SigningKey::generate);
   ~KeyPool() override;
 
@@ -35,6 +36,7 @@ class KeyPool : public Component {
 
   const Maker make_;
   Channel<adapters::SigningKey> ready_;
+  std::atomic<bool> stopping_{false};
   std::thread maker_;
 };
 

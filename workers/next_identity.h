@@ -16,7 +16,8 @@ struct NextIdentity {
 /// The name of the fact it is kept in (store::DeviceRegistry::set_fact).
 inline constexpr const char* next_identity_fact = "identity.next";
 
-/// Text of printable ASCII. Errors    identity.next_unreadable (reject).
+/// Text of printable ASCII.
+/// Errors    identity.next_unreadable (reject).
 std::string write_next_identity(const NextIdentity& next);
 Result<NextIdentity> read_next_identity(const std::string& text);
 

@@ -45,9 +45,20 @@ class FrameCodec {
   /// Appends one frame to `out`. `xml_utf8` may be empty (Disconnect, NegotiationNeeded).
   Result<void> encode(Kind kind, VersionPair version, std::string_view xml_utf8, std::string& out) const;
 
+  /// The payload bytes of a message in the profile's own encoding, as encode() writes them.
+  Result<std::string> payload_bytes(std::string_view xml_utf8) const;
+  /// A frame whose HeaderSize counts an XML header between the fixed part and `payload`, which is
+  /// payload_bytes() of something or empty. Only for a profile with HeaderSizeMeans::xml_header.
+  Result<void> encode_with_header(Kind kind, VersionPair version, std::string_view header_utf8,
+                                  std::string_view payload, std::string& out) const;
+
   const Profile& profile() const { return profile_; }
 
  private:
+  Result<std::string> text_bytes(std::string_view xml_utf8) const;
+  Result<void> put_frame(Kind kind, VersionPair version, std::string_view xml_header,
+                         std::string_view payload, std::string& out) const;
+
   Profile profile_;
 };
 

@@ -3,6 +3,7 @@
 #include "adapters/bgb/pool_config.h"
 
 #include "adapters/bgb/session_pool.h"
+#include "adapters/http/url.h"
 
 #include <boost/asio/ip/address.hpp>
 
@@ -77,6 +78,16 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
       complain("server_profiles",
                "has \"" + entry + "\"; each is \"host:port=PROFILE\" with one of bgb.servers.");
   }
+  if (http != "off" && http != "fallback" && http != "only")
+    complain("http", "is \"" + http + "\"; it can be \"off\", \"fallback\" or \"only\".");
+  for (const auto& entry : http_urls) {
+    const auto equals = entry.find('=');
+    const auto url = parse_url(equals == std::string::npos ? "" : entry.substr(equals + 1));
+    if (!url || !url->path.empty() || std::find(servers.begin(), servers.end(), entry.substr(0, equals)) == servers.end())
+      complain("http_urls", "has \"" + entry + "\"; each is \"host:port=https://host\" with one of bgb.servers and without a path.");
+  }
+  if (const auto proxy = parse_url(http_proxy); !http_proxy.empty() && (!proxy || proxy->tls))
+    complain("http_proxy", "is \"" + http_proxy + "\"; it is written \"http://proxy:8080\".");
   const auto check = bgb::parse_check(server_check);
   if (!check)
     complain("server_check",
@@ -115,6 +126,8 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
   within("push_memory", push_memory, seconds(1), hours(24 * 7));
   within("frame_timeout", frame_timeout, milliseconds(10), hours(1));
   within("identity_check", identity_check, milliseconds(10), seconds(30));
+  within("tcp_retry", tcp_retry, milliseconds(10), hours(24));
+  within("http_broken", http_broken, milliseconds(10), hours(24));
   within("tick", tick, milliseconds(1), seconds(5));
   const auto count = [&](const char* key, std::uint32_t value, std::uint32_t low,
                          std::uint32_t high) {

@@ -33,6 +33,7 @@ constexpr milliseconds addresses_kept{60'000};
 
 void SessionPool::Impl::start_attempt(Link& link) {
   Server& server = server_for(link);
+  if (takes_http(link, server)) return start_http(link, server);
   if (link.server != &server) link.address = 0;
   link.server = &server;
   ++link.attempts;

@@ -1,6 +1,7 @@
 // What the pool counts, for whoever reads the metrics.
 #pragma once
 
+#include "adapters/bgb/http_link.h"
 #include "adapters/bgb/session.h"
 #include "core/metrics.h"
 
@@ -24,6 +25,8 @@ struct PoolProbe {
     for (std::size_t i = 0; i < notes.size(); ++i)
       notes_[i].emplace(
           metrics.counter("greengate_bgb_events_total", "What happened on sessions, by kind.", {{"event", notes[i]}}));
+    static constexpr std::array<const char*, http_note_count> http{"held", "empty", "cut", "middlebox", "busy", "late_connection"};
+    for (std::size_t i = 0; i < http.size(); ++i) http_notes_[i].emplace(http_event(http[i]));
   }
 
   void moved(SessionState from, SessionState to) {
@@ -32,6 +35,10 @@ struct PoolProbe {
     if (to != SessionState::off) states_[static_cast<std::size_t>(to)]->add(1);
   }
   void note(SessionNote note) { notes_[static_cast<std::size_t>(note)]->add(); }
+  void http_note(HttpNote note) { http_notes_[static_cast<std::size_t>(note)]->add(); }
+  Counter http_event(const char* event) {
+    return metrics_.counter("greengate_bgb_http_events_total", "What happened to sessions over HTTP, by kind.", {{"event", event}});
+  }
   void ended(const char* code) {
     auto found = ends_.find(code);
     if (found == ends_.end())
@@ -45,7 +52,11 @@ struct PoolProbe {
   Metrics& metrics_;
   std::array<std::optional<Gauge>, 8> states_;
   std::array<std::optional<Counter>, session_note_count> notes_;
+  std::array<std::optional<Counter>, http_note_count> http_notes_;
   std::map<std::string, Counter, std::less<>> ends_;
+  Gauge http_sessions = metrics_.gauge("greengate_bgb_http_sessions", "Sessions and attempts over HTTP.", {});
+  Counter http_fallback = http_event("fallback");
+  Counter http_back_to_tcp = http_event("back_to_tcp");
   Counter handshakes = metrics_.counter("greengate_bgb_handshakes_total", "TLS handshakes begun.");
   Counter frames = metrics_.counter("greengate_bgb_frames_total", "Frames received.");
   Counter answers = metrics_.counter("greengate_bgb_responses_total", "Answers to pushes sent.");

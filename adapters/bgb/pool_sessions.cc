@@ -1,4 +1,5 @@
 // Which sessions there are, which of them may stay, and what is due when.
+#include "adapters/bgb/pool_http.h"
 #include "adapters/bgb/session_pool_impl.h"
 #include "core/log.h"
 
@@ -56,7 +57,8 @@ SessionPool::Impl::Impl(asio::io_context& context, BgbConfig settings, const Clo
       next_check(clock.steady() + config.identity_check),
       tick_timer(strand),
       pump_timer(strand),
-      answer_timer(strand) {
+      answer_timer(strand),
+      http_turn_timer(strand) {
   rules.keepalive = config.keepalive_interval();
   rules.connect_timeout = config.connect_timeout;
   rules.tls_timeout = config.tls_timeout;
@@ -84,6 +86,8 @@ Result<void> SessionPool::Impl::prepare() {
                 kv("server_check", config.server_check));
 
   warn_of_few_descriptors(config.sessions_max);
+  http_world.emplace(bgb::HttpChannelWorld{strand, *tls, clock, buffer,
+                                           [this](tcp::socket& socket, const tcp& family) { return prepare_socket(socket, family); }});
   for (const auto& address : config.source_addresses) sources.add(asio::ip::make_address(address));
   rules.version_count = 1;
   std::set<std::string> said;
@@ -105,6 +109,7 @@ Result<void> SessionPool::Impl::prepare() {
                     kv("value", value));
     servers.push_back(std::make_unique<Server>(*this, text, *bgb::parse_server(text), *profile));
     server_names.push_back(text);
+    if (auto ready = prepare_http(*servers.back(), *profile); !ready) return ready;
   }
   return {};
 }
@@ -124,6 +129,7 @@ void SessionPool::Impl::after(Link& link) {
     Hands hands(*this, link);
     link.session.failed(clock.steady(), why, other, hands);
   }
+  settle_http(link);
   const SessionState state = link.session.state();
   if (state == SessionState::backoff || state == SessionState::online) link.address = 0;
   auto next = link.session.due();
@@ -158,6 +164,7 @@ void SessionPool::Impl::publish(Link& link) {
     shown.state = state;
   }
   shown.server = link.server;
+  shown.by_http = link.http != nullptr;
   shown.holds_key = link.connection && link.connection->stream.holds_key();
   shown.online_since = link.online_since;
   shown.attempts = link.attempts;
@@ -185,7 +192,7 @@ void SessionPool::Impl::bury(Link& link) {
 
 void SessionPool::Impl::check_emptied() {
   std::lock_guard lock(mutex);
-  quiet = links.empty() && lingering.empty();
+  quiet = links.empty() && lingering.empty() && http_lingering.empty();
   if (quiet) emptied.notify_all();
 }
 
@@ -234,10 +241,16 @@ void SessionPool::Impl::tear_down() {
   for (auto& server : servers) server->resolver.cancel();
   for (auto& connection : lingering) connection->abandon();
   lingering.clear();
+  http_turn_timer.cancel();
+  for (auto& session : http_lingering) session->abandon();
+  http_lingering.clear();
+  http_turns.clear();
   std::lock_guard lock(mutex);
   for (auto& [id, link] : links) {
     if (link->connection) link->connection->abandon();
     link->connection.reset();
+    if (link->http) link->http->abandon();
+    link->http.reset();
     wheel.disarm(*link);
     probe->moved(link->shown.state, SessionState::off);
   }
@@ -291,6 +304,7 @@ void SessionPool::Impl::on_tick() {
     });
   }
   check_rights(now);
+  look_at_routes(now);
   std::erase_if(lingering, [&](const std::shared_ptr<Connection>& connection) {
     if (connection->socket.is_open() && *connection->flush_until <= now) connection->let_go();
     return !connection->socket.is_open();
@@ -307,7 +321,7 @@ void SessionPool::Impl::check_rights(SteadyTime now) {
     if (now < next_check) return;
     next_check = now + config.identity_check;
     for (const auto& [id, link] : links)
-      if (link->connection) to_check.push_back(id);
+      if (link->connection || link->http) to_check.push_back(id);
   }
   std::size_t slice = std::max(rights_at_once_min, links.size() / rights_slices);
   for (; slice > 0 && !to_check.empty(); --slice) {
@@ -315,7 +329,9 @@ void SessionPool::Impl::check_rights(SteadyTime now) {
     to_check.pop_front();
     const auto found = links.find(agent);
     // Before TLS begins there is no identity to lose.
-    if (found == links.end() || !found->second->connection || !found->second->connection->stream) continue;
+    const bool by_tcp = found != links.end() && found->second->connection && found->second->connection->stream;
+    const bool by_http = found != links.end() && found->second->http && found->second->http->signing;
+    if (!by_tcp && !by_http) continue;
     if (right(agent, found->second->sms_id)) continue;
     logger.info("session ended, its agent may not hold it any more", kv("agent", agent.raw()),
                 kv("sms_id", found->second->sms_id.raw()));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "adapters/bgb/http_profile.h"
 #include "adapters/bgb/message.h"
 #include "core/result.h"
 
@@ -67,6 +68,8 @@ struct Profile {
   std::string client_type = "SCCM";
   std::int64_t success_code = 1;  ///< D: every published log.
   std::int64_t failure_code = 0;  ///< I: no other code than 1 was ever published.
+
+  HttpProfile http;  ///< How the same messages travel in HTTP; looked at only when they do.
 
   /// Each value in use that is only guessed: key and value, for the log at start.
   std::vector<std::pair<std::string, std::string>> guesses;

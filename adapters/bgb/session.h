@@ -70,6 +70,8 @@ class SessionActions {
   virtual void queue_attempt() = 0;
   /// Gives this address up. True when the server has another, which the next attempt takes.
   virtual bool advance_address() = 0;
+  /// Every address of the server failed. True when there is another way to it, which the next attempt takes.
+  virtual bool fall_back() { return false; }
   virtual void send_sign_in() = 0;
   virtual void send_keep_alive() = 0;
   virtual void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) = 0;
@@ -106,6 +108,11 @@ class Session {
   void received(SteadyTime now, Message message, SessionActions& actions);
   /// Connection, TLS, frame or XML went wrong. `other_address` when another address of the server may do better.
   void failed(SteadyTime now, Error why, bool other_address, SessionActions& actions);
+
+  /// The server cannot have us now, and refused nobody.
+  void unavailable(SteadyTime now, Error why, SessionActions& actions);
+  /// There is a better way to the server: signs off and asks for a turn at once. Only while online.
+  void reconnect(SteadyTime now, Error why, SessionActions& actions);
 
   void tick(SteadyTime now, SessionActions& actions);
   /// When tick() is due next; nothing when only the world can change this session.

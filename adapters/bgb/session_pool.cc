@@ -94,6 +94,7 @@ std::optional<BgbSessionView> SessionPool::view(const AgentId& agent) const {
     view.server = shown.server->text;
     view.message_version = shown.server->message_version;
   }
+  view.transport = shown.by_http ? "http" : "tcp";
   view.holds_key = shown.holds_key;
   view.online_since = shown.online_since;
   view.last_error_code = shown.error_code;

@@ -41,6 +41,11 @@ struct BgbConfig {
   std::string certificate_file;                   ///< PEM or DER: pinned certificates or CAs, or the CAs of pki.
   std::vector<std::string> source_addresses;      ///< Local addresses to spread connections over; empty: the kernel's choice.
   std::string client_version = "5.00.9141.1000";  ///< ClientVersion of SignIn; form I (2.2).
+  /// "off": TCP alone. "fallback": HTTP(S) when no address of a server takes TCP or its TLS, and back to TCP when that goes
+  /// again. "only": HTTP(S) alone. What HTTP mode says is inferred throughout (I), so a site's owner turns it on.
+  std::string http = "off";
+  std::vector<std::string> http_urls;  ///< "host:port=https://host"; without one, https on the server's own name.
+  std::string http_proxy;              ///< "http://proxy:8080"; of the HTTP mode alone, TCP never takes one.
   bool confirm_required = true;                   ///< Online only after SignInConfirm; I (2.5).
 
   /// "connected": a session only while the agent is connected to the gateway, so that the console's online status is true.
@@ -61,6 +66,8 @@ struct BgbConfig {
   std::chrono::milliseconds push_memory{86'400'000};
   std::chrono::milliseconds frame_timeout{60'000};   ///< A begun frame must end within it.
   std::chrono::milliseconds identity_check{20'000};  ///< How often each session's right to its identity is asked again (9.1).
+  std::chrono::milliseconds tcp_retry{3'600'000};    ///< While on HTTP; plus up to a fifth.
+  std::chrono::milliseconds http_broken{3'600'000};  ///< How long a 404 or 500 keeps us from a server's HTTP mode.
   std::chrono::milliseconds tick{1'000};             ///< Of the one timer wheel.
   std::uint32_t handshakes_per_second = 200;         ///< To each server (1.3 rule 8).
   std::uint32_t handshakes_per_second_all = 1'000;   ///< To all together: our own processor's share.
@@ -100,6 +107,7 @@ using SessionRight = std::function<bool(const AgentId&, const SmsId&)>;
 struct BgbSessionView {
   std::string state;            ///< "queued", "connecting", "securing", "signing_in", "online", "draining", "backoff".
   std::string server;           ///< The one it is at, or was at last; empty before the first attempt.
+  std::string transport;        ///< "tcp" or "http".
   std::string message_version;  ///< What that server's last SignInConfirm said.
   bool holds_key = false;       ///< The agent's private key is in memory: while its handshake runs, and never after it.
   std::optional<WallTime> online_since;
@@ -129,7 +137,7 @@ struct BgbPoolView {
 /// Errors    In views, on_offline() and metrics: bgb.resolve, bgb.connect, bgb.connect_timeout, bgb.identity, bgb.tls,
 ///           bgb.tls_timeout, bgb.server_certificate, bgb.signin_timeout, bgb.version, bgb.disconnected, bgb.lost,
 ///           bgb.slow_server, bgb.frame_* (bgb.frame_stalled: a begun frame did not end), bgb.xml_* (retry, by itself) and
-///           bgb.closed (halt). start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
+///           bgb.closed (halt); over HTTP also bgb.http_* and bgb.back_to_tcp. start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
 /// Source    bgb-protocol; docs/adr/0011-bgb-behind-profiles.md
 class SessionPool final : public Component {
  public:

@@ -1,11 +1,13 @@
 // The inside of SessionPool, as its own files share it: what it holds, and who does what.
 //
 // session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and what is due when, pool_turns.cc whose
-// turn it is to connect, pool_connection.cc is one connection's life, pool_hands.cc does what a session decides.
+// turn it is to connect, pool_connection.cc is one connection's life, pool_http.cc the sessions over HTTP, pool_hands.cc does what a
+// session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
 #include "adapters/bgb/handshake_budget.h"
+#include "adapters/bgb/http_channel.h"
 #include "adapters/bgb/message_schema.h"
 #include "adapters/bgb/pool_config.h"
 #include "adapters/bgb/pool_probe.h"
@@ -29,6 +31,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -41,6 +44,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   struct Server;
   struct Link;
   struct Connection;
+  struct HttpSide;
+  struct HttpSession;
   class Hands;
   using tcp = boost::asio::ip::tcp;
   using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
@@ -77,6 +82,17 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   void received(Link& link, bgb::Message message);
   Server& server_for(const Link& link);
 
+  Result<void> prepare_http(Server& server, const bgb::Profile& profile);
+  bool fall_back(Link& link);
+  bool takes_http(Link& link, Server& server);
+  void start_http(Link& link, Server& server);
+  void drop_http(Link& link, bool orderly);
+  void settle_http(Link& link);
+  void take_http_turn(const std::shared_ptr<HttpSession>& session, bgb::Lane lane);
+  void serve_http_turns();
+  void look_at_routes(SteadyTime now);
+  boost::system::error_code prepare_socket(tcp::socket& socket, const tcp& family);
+
   void arm_tick();
   void on_tick();
   void check_rights(SteadyTime now);
@@ -97,6 +113,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   std::vector<std::unique_ptr<Server>> servers;
   std::vector<std::string> server_names;  // as servers
   bgb::SourceAddresses sources;
+  std::optional<bgb::HttpChannelWorld> http_world;
+  std::set<std::string> http_said;
 
   // The strand's own.
   bgb::PushMemoryInRam memory;
@@ -110,6 +128,11 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   std::multimap<SteadyTime, AgentId> answers_due;  // finer than the wheel: a push must be answered within 5 s
   std::vector<std::shared_ptr<Connection>> lingering;
   std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
+  std::vector<std::shared_ptr<HttpSession>> http_lingering;
+  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> http_turns;  // further connections of sessions that have one
+  SteadyTime next_route_look{};
+  bool serving_http_turns = false;
+  bool http_turns_armed = false;
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;
   SteadyTime last_alarm_line{};
@@ -122,6 +145,7 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   boost::asio::steady_timer tick_timer;
   boost::asio::steady_timer pump_timer;
   boost::asio::steady_timer answer_timer;
+  boost::asio::steady_timer http_turn_timer;
 
   std::atomic<bool> used = false;  // somebody asked for something, so the strand may hold something of ours
 
@@ -146,6 +170,7 @@ struct SessionPool::Impl::Server {
   std::deque<AgentId> waiting;                      // for their turn, first come first served
   std::deque<std::weak_ptr<Connection>> connected;  // TCP is there; their handshakes begin in turn
   std::size_t in_flight = 0;
+  std::shared_ptr<HttpSide> http;  // none when the HTTP mode is off
   std::string message_version;  // of its last confirmation; guarded by Impl::mutex
 
   Server(Impl& pool, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
@@ -166,6 +191,10 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   bgb::Session session;
   SmsId sms_id;
   std::shared_ptr<Connection> connection;
+  std::shared_ptr<HttpSession> http;  // this or a connection, never both
+  SteadyTime tcp_retry_at{};
+  bool by_http = false;      // fell back
+  bool http_served = false;  // the last attempt by HTTP came online
   Server* server = nullptr;
   Server* queued_at = nullptr;  // where its turn comes, while it waits for one
   std::uint32_t address = 0;
@@ -177,6 +206,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   struct Shown {
     bgb::SessionState state = bgb::SessionState::off;
     const Server* server = nullptr;
+    bool by_http = false;
     bool holds_key = false;
     std::optional<WallTime> online_since;
     const char* error_code = "";
@@ -228,6 +258,7 @@ class SessionPool::Impl::Hands final : public bgb::SessionActions {
 
   void queue_attempt() override;
   bool advance_address() override;
+  bool fall_back() override;
   void send_sign_in() override;
   void send_keep_alive() override;
   void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) override;

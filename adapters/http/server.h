@@ -65,9 +65,9 @@ struct HttpServerConfig {
 
 /// A small HTTP/1.1 server for operators: one Unix socket, one loopback port, or both.
 ///
-/// Limits    header_bytes_max (431), request_bytes_max (413), connections_max (the next is closed
-/// at once), two timeouts. Threads   Made and started by any one thread; everything else happens on
-/// the net thread. stop(): any. Errors    http.listen (reject).
+/// Limits    header_bytes_max (431), request_bytes_max (413), connections_max (the next is closed at once), two timeouts.
+/// Threads   Made and started by any one thread; everything else happens on the net thread. stop(): any.
+/// Errors    http.listen (reject).
 class HttpServer {
  public:
   HttpServer(asio::io_context& net, HttpServerConfig config, HttpHandler handler);

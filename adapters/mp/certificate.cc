@@ -1,5 +1,7 @@
 #include "adapters/mp/certificate.h"
 
+#include "adapters/mp/openssl_handles.h"
+
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -12,18 +14,6 @@
 
 namespace greengate::adapters {
 namespace {
-
-template <auto Free>
-struct Release {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Bio = std::unique_ptr<BIO, Release<BIO_free_all>>;
-using Pkey = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Release<X509_free>>;
-using Pkcs8 = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Release<PKCS8_PRIV_KEY_INFO_free>>;
 
 constexpr std::size_t pem_bytes_max = 1u << 20;
 

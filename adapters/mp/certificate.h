@@ -20,7 +20,8 @@ struct KeyPair {
 /// Errors    mp.key (reject): not such a key or certificate, or not of one another.
 Result<KeyPair> key_pair_from_pem(std::string_view key_pem, std::string_view certificate_pem);
 
-/// When it stops being valid. Errors    mp.key (reject): no certificate.
+/// When it stops being valid.
+/// Errors    mp.key (reject): no certificate.
 Result<WallTime> certificate_ends(std::string_view certificate_der);
 
 /// SHA-256 in upper-case hex, as administrators compare certificates.

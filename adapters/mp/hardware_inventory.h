@@ -26,12 +26,11 @@ std::string_view content_name(InstanceContent content);
 
 /// Writes one hardware inventory report, class by class; what a Full and a Delta have in common.
 ///
-/// Promise   Names become markup only when they are names; values are escaped; values not known are
-/// left out. Order     begin_class(), then its instances; any number of classes; finish() once.
+/// Promise   Names become markup only when they are names; values are escaped; values not known are left out.
+/// Order     begin_class(), then its instances; any number of classes; finish() once.
 /// Limits    MpSettings::message_bytes_max, checked while writing.
 /// Threads   One.
-/// Errors    mp.inventory_class, mp.inventory_namespace, mp.inventory_property, mp.inventory_shape,
-/// mp.inventory_empty,
+/// Errors    mp.inventory_class, mp.inventory_namespace, mp.inventory_property, mp.inventory_shape, mp.inventory_empty,
 ///           mp.message_too_large (all reject).
 /// Source    mp-protocol 5.6.
 class HardwareInventoryWriter {

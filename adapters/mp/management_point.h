@@ -14,11 +14,10 @@ namespace greengate::adapters {
 
 class HttpClient;
 
-/// One management point of the site. Which one to ask, how fast and what to do next is the
-/// courier's business.
+/// One management point of the site. Which one to ask, how fast and what to do next is the courier's business.
 ///
-/// Threads   Any but the net thread; each call waits for its answer, at most
-/// MpSettings::exchange_timeout. Errors    those of HttpClient and of read_verdict().
+/// Threads   Any but the net thread; each call waits for its answer, at most MpSettings::exchange_timeout.
+/// Errors    those of HttpClient and of read_verdict().
 class ManagementPoint {
  public:
   /// `client`, `clock` and `settings` outlive this. `server` names scheme, host and port; its path

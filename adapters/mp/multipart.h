@@ -21,10 +21,10 @@ std::string multipart_tail(std::string_view boundary);
 /// `multipart/mixed; boundary="…"`
 std::string multipart_content_type(std::string_view boundary);
 
-/// Cuts a body in two. The boundary is the one in `content_type`, or `default_boundary` where that
-/// names none; the second part ends at the last closing boundary, since compressed bytes may
-/// contain anything. Limits    part headers 8 KiB each; boundary 70 characters. Errors mp.multipart
-/// (reject).
+/// Cuts a body in two. The boundary is the one in `content_type`, or `default_boundary` where that names none; the second part
+/// ends at the last closing boundary, since compressed bytes may contain anything.
+/// Limits    Part headers 8 KiB each; boundary 70 characters.
+/// Errors    mp.multipart (reject).
 Result<MessageParts> parse_multipart(std::string_view body, std::string_view content_type,
                                      std::string_view default_boundary);
 

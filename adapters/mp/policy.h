@@ -48,8 +48,8 @@ Result<OutgoingMessage> policy_request(const MpSettings& settings, const MpIdent
 /// Errors    mp.reply_xml, mp.policy_reply (reject).
 Result<PolicyReply> parse_policy_reply(const MpSettings& settings, std::string_view xml);
 
-/// Path and query of a policy body, from its location; the host is always the management point we
-/// speak to. Errors    mp.policy_location (reject): not such a path.
+/// Path and query of a policy body, from its location; the host is always the management point we speak to.
+/// Errors    mp.policy_location (reject): not such a path.
 Result<std::string> policy_target(std::string_view location);
 
 }  // namespace greengate::adapters

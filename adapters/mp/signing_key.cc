@@ -1,5 +1,6 @@
 #include "adapters/mp/signing_key.h"
 
+#include "adapters/mp/openssl_handles.h"
 #include "adapters/mp/utf16.h"
 #include "core/check.h"
 #include "core/random.h"
@@ -18,21 +19,6 @@
 
 namespace greengate::adapters {
 namespace {
-
-template <auto Free>
-struct Release {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Pkey = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
-using PkeyContext = std::unique_ptr<EVP_PKEY_CTX, Release<EVP_PKEY_CTX_free>>;
-using Number = std::unique_ptr<BIGNUM, Release<BN_clear_free>>;
-using ParameterBuilder = std::unique_ptr<OSSL_PARAM_BLD, Release<OSSL_PARAM_BLD_free>>;
-using Parameters = std::unique_ptr<OSSL_PARAM, Release<OSSL_PARAM_free>>;
-using Certificate = std::unique_ptr<X509, Release<X509_free>>;
-using Pkcs8 = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Release<PKCS8_PRIV_KEY_INFO_free>>;
 
 constexpr int key_bits = 2048;
 constexpr int key_bits_max = 4096;

@@ -31,13 +31,11 @@ struct HttpOutcome {
 
 /// Reads an answer (mp-protocol 1.5, 1.8).
 ///
-/// What is wrong with the site or its configuration is never held against the message: it is kept
-/// and tried again, seldom where a person must act first. Only what is wrong with the message
-/// itself is rejected. Errors    retry: mp.unavailable (5xx), mp.busy (408, 429), and after
-/// configuration_retry: mp.unauthorized (401),
-///           mp.forbidden (403), mp.not_there (404, 405), mp.redirected (3xx).
-///           reject: mp.bad_request (other 4xx), mp.status (any other), mp.multipart, mp.inflate,
-///           mp.inflate_too_large.
+/// What is wrong with the site or its configuration is never held against the message: it is kept and tried again, seldom where a
+/// person must act first. Only what is wrong with the message itself is rejected.
+/// Errors    retry: mp.unavailable (5xx), mp.busy (408, 429), and after configuration_retry: mp.unauthorized (401), mp.forbidden
+///           (403), mp.not_there (404, 405), mp.redirected (3xx). reject: mp.bad_request (other 4xx), mp.status (any other),
+///           mp.multipart, mp.inflate, mp.inflate_too_large.
 Result<Verdict> read_verdict(const MpSettings& settings, bool expects_reply,
                              const HttpOutcome& outcome, WallTime now);
 

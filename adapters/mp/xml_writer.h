@@ -7,15 +7,12 @@
 
 namespace greengate::adapters {
 
-/// Appends XML as UTF-16LE, in one pass and without a tree: the caller writes the tags, this
-/// escapes what lies between.
+/// Appends XML as UTF-16LE, in one pass and without a tree: the caller writes the tags, this escapes what lies between.
 ///
-/// Promise   What text() and attribute() were given cannot become markup, and what was written is
-/// well-formed as far as
-///           the caller's own markup is: invalid UTF-8 becomes U+FFFD, characters XML forbids are
-///           dropped.
-/// Limits    `bytes_max`: once past it nothing more is written. size() then says so, and assemble()
-/// refuses the message. Threads   One.
+/// Promise   What text() and attribute() were given cannot become markup, and what was written is well-formed as far as the
+///           caller's own markup is: invalid UTF-8 becomes U+FFFD, characters XML forbids are dropped.
+/// Limits    `bytes_max`: once past it nothing more is written. size() then says so, and assemble() refuses the message.
+/// Threads   One.
 class XmlWriter {
  public:
   explicit XmlWriter(std::size_t expected_bytes = 4096, std::size_t bytes_max = SIZE_MAX)

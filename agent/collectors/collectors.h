@@ -21,16 +21,14 @@ struct MachineView {
       10'000};  ///< For each command, and for each look at free space.
 };
 
-/// The twelve classes of Microsoft's Linux client, with every property of the site's default
-/// classes that Linux can answer, under Windows' names and in Windows' units.
+/// The twelve classes of Microsoft's Linux client, with every property of the site's default classes that Linux can answer, under
+/// Windows' names and in Windows' units.
 ///
-/// Promise   Never fails as a whole: what cannot be seen is an empty property; a class whose source
-/// cannot be opened at
-///           all is absent. Every text is valid UTF-8 without control characters.
-/// Limits    collectors/limits.h: each list, line, file and text is bounded; a list cut at its
-/// bound is logged. Threads   Any one thread; blocks for at most a few command_patience. Starts
-/// short-lived helper processes. Source    docs/reference/inventory.md; names and keys from
-/// Microsoft's "Resource Explorer default inventory classes".
+/// Promise   Never fails as a whole: what cannot be seen is an empty property; a class whose source cannot be opened at all is
+///           absent. Every text is valid UTF-8 without control characters.
+/// Limits    collectors/limits.h: each list, line, file and text is bounded; a list cut at its bound is logged.
+/// Threads   Any one thread; blocks for at most a few command_patience. Starts short-lived helper processes.
+/// Source    docs/reference/inventory.md; names and keys from Microsoft's "Resource Explorer default inventory classes".
 v1::HardwareInventory collect_hardware_inventory(const MachineView& view, const Clock& clock);
 /// The same into a message of the caller's, which may live on an arena.
 void collect_hardware_inventory(const MachineView& view, const Clock& clock,

@@ -28,11 +28,10 @@ struct InterfaceAddress {
       false;  ///< Has a lifetime: given by DHCP or router advertisement, not configured for good.
 };
 
-/// Everything a collector may ask of a machine, live or recorded. Paths are absolute, as seen on
-/// that machine.
+/// Everything a collector may ask of a machine, live or recorded. Paths are absolute, as seen on that machine.
 ///
-/// Promise   No call blocks on a pipe or device, follows a link out of a recording, or reads past
-/// its bound. Threads   The collecting thread only.
+/// Promise   No call blocks on a pipe or device, follows a link out of a recording, or reads past its bound.
+/// Threads   The collecting thread only.
 class Machine {
  public:
   explicit Machine(const MachineView& view);

@@ -72,20 +72,6 @@ Descriptor open_by_steps(int base, std::string_view path, int flags) {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = std::exchange(other.fd_, -1);
-  }
-  return *this;
-}
-
-Descriptor::~Descriptor() {
-  const int before = errno;  // a caller may still want to know why
-  if (fd_ >= 0) close(fd_);
-  errno = before;
-}
-
 Descriptor open_beneath(int base, std::string_view path, int flags, Opening how) {
   if (!is_plain(path)) return refused(EINVAL);
   flags |= O_NOFOLLOW | O_CLOEXEC;

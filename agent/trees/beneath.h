@@ -1,5 +1,7 @@
 #pragma once
 
+#include "core/descriptor.h"
+
 #include <sys/stat.h>
 
 #include <string>
@@ -7,22 +9,6 @@
 #include <utility>
 
 namespace greengate::agent {
-
-/// An open descriptor, closed with its owner.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
 
 /// How the kernel is asked: one openat2, or one component after the other where it knows no
 /// openat2 (before Linux 5.6, or behind a filter). Both promise the same.

@@ -122,10 +122,12 @@ class DpkgLog final : public PackageLog {
     return version == "<none>" ? std::string() : word_text(version);
   }
   void remember(std::string_view package, Begun what) {
-    if (package.size() > word_bytes_max) return;
+    // dpkg writes no such words, and state() could not: its own words end at a space.
+    const bool plain = word_text(package) == package && what.before.find(' ') == std::string::npos && what.after.find(' ') == std::string::npos;
+    if (!plain) return;
     // What was begun first and never ended is the least likely to end.
     if (begun_.size() >= begun_max && !begun_.contains(std::string(package))) begun_.erase(begun_.begin());
-    begun_[word_text(package)] = std::move(what);
+    begun_[std::string(package)] = std::move(what);
   }
   std::map<std::string, Begun> begun_;
 };

@@ -26,12 +26,11 @@ struct AdminReply {
 };
 using AdminHandler = std::function<boost::asio::awaitable<AdminReply>(AdminRequest)>;
 
-/// The simulators' JSON door for scripts and tests: HTTP on loopback, no authentication, so never
-/// bind it wider.
+/// The simulators' JSON door for scripts and tests: HTTP on loopback, no authentication, so never bind it wider.
 ///
 /// Limits    64 connections at a time, 16 KiB of header, 1 MiB of body, 30 s for each request.
-/// Threads   mount() before start(); handlers run on the io_context. start(), stop() and port()
-/// from one thread. Errors    admin.bind; on the wire 404 and 413 with {"code","text"}.
+/// Threads   mount() before start(); handlers run on the io_context. start(), stop() and port() from one thread.
+/// Errors    admin.bind; on the wire 404 and 413 with {"code","text"}.
 class AdminServer {
  public:
   AdminServer(boost::asio::io_context& io, std::string bind_address, std::uint16_t port);

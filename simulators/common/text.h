@@ -9,8 +9,8 @@
 
 namespace greengate::sim {
 
-/// Small words for the wire's texts, written from the specifications and shared with no product
-/// code. Threads   Any: no state.
+/// Small words for the wire's texts, written from the specifications and shared with no product code.
+/// Threads   Any: no state.
 
 std::string to_hex_upper(std::string_view bytes);
 /// Either case; nothing for an odd length or a character that is no hex digit.

@@ -57,9 +57,10 @@ struct Client {
 
 /// All clients, in memory and in `clients.jsonl`, one change a line; compacted when opened.
 ///
-/// Promise   A registration is in the file before its answer leaves. Versions and serial numbers
-/// too, where `durable`. Limits    clients_max; a further registration is refused. Threads   One at
-/// a time: the Site locks. Errors    clients.file
+/// Promise   A registration is in the file before its answer leaves. Versions and serial numbers too, where `durable`.
+/// Limits    clients_max; a further registration is refused.
+/// Threads   One at a time: the Site locks.
+/// Errors    clients.file
 class ClientBook {
  public:
   ClientBook(std::filesystem::path dir, bool durable, std::size_t clients_max);

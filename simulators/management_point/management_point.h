@@ -15,11 +15,11 @@ namespace greengate::sim {
 
 /// A management point that takes nothing on trust: HTTP, and HTTPS if asked, in front of a Site.
 ///
-/// Promise   Each CCM_POST gets one verdict in the evidence; refusals look on the wire like a real
-/// one's: 200 and empty. Limits    MpSettings: header, body, inflated size, clients, connections,
-/// read time. Threads   start(), stop() and ports from one thread; the io_context may run on
-/// several. Errors    mp.bind, mp.tls, and those of opening the evidence. Source    mp-protocol,
-/// readings
+/// Promise   Each CCM_POST gets one verdict in the evidence; refusals look on the wire like a real one's: 200 and empty.
+/// Limits    MpSettings: header, body, inflated size, clients, connections, read time.
+/// Threads   start(), stop() and ports from one thread; the io_context may run on several.
+/// Errors    mp.bind, mp.tls, and those of opening the evidence.
+/// Source    mp-protocol, readings
 class ManagementPoint {
  public:
   ManagementPoint(boost::asio::io_context& io, MpSettings settings, const Clock& clock);

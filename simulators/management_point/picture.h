@@ -11,9 +11,9 @@
 
 namespace greengate::sim {
 
-/// What the site would know of one client: the rows of its inventory, kept up to date by full and
-/// delta reports. Limits    Rows beyond `bytes_left` are counted but keep no values. Threads   One
-/// at a time.
+/// What the site would know of one client: the rows of its inventory, kept up to date by full and delta reports.
+/// Limits    Rows beyond `bytes_left` are counted but keep no values.
+/// Threads   One at a time.
 class Picture {
  public:
   /// Applies a report that was accepted. `bytes_left` is the store of all pictures together, taken

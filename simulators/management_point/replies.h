@@ -33,9 +33,10 @@ Outgoing reply_message(const Envelope& request, const std::string& host_name,
 std::string registration_response(bool confirmation, int status, const std::string& sms_id,
                                   const std::string& approval_status, WallTime now);
 
-/// What clients ask of the site: policy assignments and bodies, locations, and the .sms_aut
-/// answers. Limits    256 policy bodies are held; the oldest are forgotten. Threads   Any. Errors
-/// policy.template
+/// What clients ask of the site: policy assignments and bodies, locations, and the .sms_aut answers.
+/// Limits    256 policy bodies are held; the oldest are forgotten.
+/// Threads   Any.
+/// Errors    policy.template
 class SiteAnswers {
  public:
   SiteAnswers(const MpSettings& settings, std::string signing_certificate_der,

@@ -30,8 +30,9 @@ struct Incoming {
 
 /// The judge and the memory behind the simulated management point: no sockets here.
 ///
-/// Promise   Each message gets one verdict, one number and one line; what is accepted is applied
-/// once. Limits    MpSettings. Threads   Any: one mutex; parsing and verifying happen outside it.
+/// Promise   Each message gets one verdict, one number and one line; what is accepted is applied once.
+/// Limits    MpSettings.
+/// Threads   Any: one mutex; parsing and verifying happen outside it.
 /// Source    mp-protocol 6.5 for the order of checks.
 class Site : public ClientDirectory {
  public:

@@ -83,12 +83,12 @@ struct DatabaseOptions {
   std::uint32_t reader_cache_bytes = 2u << 20;
 };
 
-/// One connection to the store's file, set up so that a commit is on disk when it returns (WAL,
-/// synchronous=FULL).
+/// One connection to the store's file, set up so that a commit is on disk when it returns (WAL, synchronous=FULL).
 ///
-/// Errors    store.disk; kDamagedCode when the file's own structure is damaged, or it never was a
-/// database. Who calls gives them its own name. Threads   One at a time. Source
-/// docs/adr/0003-the-stores-promise-and-sqlite.md
+/// Errors    store.disk; kDamagedCode when the file's own structure is damaged, or it never was a database. Who calls gives them
+///           its own name.
+/// Threads   One at a time.
+/// Source    docs/adr/0003-the-stores-promise-and-sqlite.md
 class Database {
  public:
   enum class Use : std::uint8_t { writing, reading };

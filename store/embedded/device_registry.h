@@ -27,9 +27,8 @@ struct RegistrySettings {
 
 /// The device registry in the store's one file, and whole in memory.
 ///
-/// How       Changes judge against memory plus what the open transaction stages; commit publishes,
-/// rollback drops. Threads   As DeviceRegistry says. write_counter() and the Ledger's methods: the
-/// writer's thread.
+/// How       Changes judge against memory plus what the open transaction stages; commit publishes, rollback drops.
+/// Threads   As DeviceRegistry says. write_counter() and the Ledger's methods: the writer's thread.
 ///
 /// Its parts are device_registry.cc, …_load.cc (from disk) and …_staged.cc (the open transaction).
 class EmbeddedDeviceRegistry final : public DeviceRegistry, public Ledger {

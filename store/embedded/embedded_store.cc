@@ -1,5 +1,6 @@
 #include "store/embedded/embedded_store.h"
 
+#include "core/descriptor.h"
 #include "core/log.h"
 #include "store/embedded/baselines.h"
 #include "store/embedded/device_registry.h"
@@ -25,24 +26,6 @@ namespace greengate::store {
 namespace {
 
 const Log log("store");
-
-/// A descriptor that is closed at the end.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 tl::unexpected<Error> cannot(const std::string& what, const std::string& path) {
   return fail(Remedy::retry, "store.open",

@@ -20,12 +20,10 @@ struct EmbeddedOptions {
   std::function<std::uint64_t()> free_bytes;  ///< Left out: asks the file system.
 };
 
-/// Everything in one SQLite file, `greengate.db` in the configured directory, with a lock file
-/// beside it.
+/// Everything in one SQLite file, `greengate.db` in the configured directory, with a lock file beside it.
 ///
-/// A file that is damaged is renamed (`greengate.db.damaged-<UTC time>`) once all that can still be
-/// read is in a new one. Errors    store.open (retry when the disk or another process is in the
-/// way, reject when the file is not ours to change).
+/// A file that is damaged is renamed (`greengate.db.damaged-<UTC time>`) once all that can still be read is in a new one.
+/// Errors    store.open (retry when the disk or another process is in the way, reject when the file is not ours to change).
 Result<std::unique_ptr<Store>> open_embedded(const StoreConfig& config,
                                              const EmbeddedOptions& options, const Clock& clock,
                                              Metrics& metrics);

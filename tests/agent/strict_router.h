@@ -67,7 +67,7 @@ class StrictRouter {
   void send(const v1::Frame& frame);
   /// True as soon as `when` holds; false when `patience` is over.
   bool wait(const std::function<bool(const Seen&)>& when,
-            std::chrono::milliseconds patience = std::chrono::seconds(20));
+            std::chrono::milliseconds patience = std::chrono::seconds(60));
   Seen seen();
 
  private:

@@ -1,6 +1,7 @@
 """Seeds for the fuzzers: the recorded samples of tests/data in the form each target reads, and the files of corpus/NAME."""
 import base64
 import pathlib
+import struct
 import subprocess
 import zlib
 
@@ -69,6 +70,32 @@ def site_documents():
     yield "certificate-der", b"\x06" + der
 
 
+def states():
+    """Two states of one device, the second of them changed in every way there is."""
+    shape = 'name: "%s" name_space: "root\\\\cimv2" properties: "DeviceID" properties: "FreeSpace" %s '
+    keyed = shape % ("Win32_LogicalDisk", "key_properties: 0 churning_properties: 1")
+    keyless = shape % ("SMS_Processor", "")
+
+    def row(name, free):
+        return 'instances { values { text: "%s" } values { unsigned_integer: %d } } ' % (name, free)
+    olds = ['classes { ' + keyed + row("/dev/sda1", 5) + row("/dev/sdb1", 6) + '} classes { ' + keyless + row("x", 1) + '}',
+            'classes { ' + keyless + row("x", 1) + row("y", 1) + '}',
+            'classes { ' + keyed + row("/dev/sda1", 5) + '} classes { name: "Gone" properties: "A" key_properties: 0 }']
+    news = ['classes { ' + keyed + row("/dev/sda1", 7) + row("/dev/sdc1", 6) + '} classes { ' + keyless + row("z", 1) + '}',
+            'classes { ' + keyless + row("y", 1) + row("x", 1) + '}',
+            'classes { name: "Win32_LogicalDisk" name_space: "root\\\\cimv2" properties: "FreeSpace" properties: "DeviceID" key_properties: 1 '
+            'instances { values { unsigned_integer: 9 } values { text: "/dev/sda1" } } }']
+    for number, (old, new) in enumerate(zip(olds, news)):
+        was, now = message("HardwareInventory", old), message("HardwareInventory", new)
+        yield f"hardware-{number}", struct.pack("<BH", 0, len(was)) + was + now
+    one = 'files { name: "nginx" path: "/usr/sbin/" size: %d product_version: "1.22" } '
+    was = message("SoftwareInventory", one % 1 + 'files { name: "ls" path: "/bin/" }')
+    now = message("SoftwareInventory", one % 2 + 'files { name: "cat" path: "/bin/" }')
+    yield "software", struct.pack("<BH", 1, len(was)) + was + now
+    client = b"GUID:5A1B7C3D-0000-4000-8000-00000000A001"
+    yield "baseline", b"\x02\x01" + struct.pack("<QQQB", 7, 9, len(was), len(client)) + client + zlib.compress(was)
+
+
 def chunk_runs():
     def chunk(transfer, index, count, size, own, wrong=0):
         return bytes([transfer, index, count, size, own, wrong])
@@ -81,6 +108,49 @@ def chunk_runs():
     yield "waiting", b"\x05" + file[0] + other[0] + chunk(17, 0, 4, 9, 1) + chunk(3, 0, 4, 9, 1)
 
 
+def machine_texts():
+    data = HOUSE / "tests" / "data"
+    mif = (data / "mif" / "asset.mif").read_bytes()
+    yield "mif", b"\x00" + mif
+    yield "idmif", b"\x01" + mif
+    yield "dpkg", b"\x02" + (data / "logs" / "dpkg.log").read_bytes()
+    yield "dnf", b"\x03" + (data / "logs" / "dnf.rpm.log").read_bytes()
+    record = struct.pack("<BBHIIIIIIf", 0, 3, 0, 0, 1000, 1000, 42, 1, 1768472430, 120.0) + bytes(16) + b"python3".ljust(16, b"\0")
+    yield "accounting", b"\x04" + record * 2
+    yield "position", b"\x0512345 678 9 4242"
+    yield "package", b"\x05nginx-1:1.20.1-14.el9.x86_64"
+    yield "problems", b"\x05a.sh\tcustom.json\tIt printed no JSON.\nb.sh\tscript.timeout\tIt took too long.\n"
+    yield "plan", b"\x06" + bytes([0, 1, 2, 3, 0])
+
+
+def json_documents():
+    thing = (b'{"class": "Contoso_Thing", "namespace": "root\\\\cimv2\\\\contoso", "keys": ["Id"], "properties": {"Id": "string", "When": "datetime", '
+             b'"Size": "unsigned", "Names": "list", "On": "boolean"}, "instances": [{"Id": "1", "When": "2024-05-01T10:20:30+02:00", '
+             b'"Size": 18446744073709551615, "Names": ["a", 2], "On": true}]}')
+    for kind in (0, 3):
+        yield f"class-{kind}", bytes([kind]) + thing
+        yield f"classes-{kind}", bytes([kind]) + thing.replace(b"Contoso_Thing", b"C_T") + b"\n" + thing
+    yield "loose", b"\x00" + b'{"class": "C_T", "keys": ["Id"], "instances": [{"Id": "1", "Count": -3, "Nothing": null}, {"Id": "2", "Count": 5}]}'
+    yield "shapes", b'\x03{"shapes": {"Contoso_Thing": ' + thing + b"}}"
+    yield "policy", b'\x01{"ask": "policy", "refresh": true}'
+    yield "content", b'\x01{"ask": "locate", "what": "content", "id": "P0100012", "version": 3}'
+    yield "answer", (b'\x02{"code": "", "message": "as of now", "retry_after_ms": 5, "at_ms": 1768472430000, "policies": [{"policy_id": "{B1}", "version": '
+                     b'"4.00", "category": "x", "flags": 64, "standing": "read"}], "locations": [{"kind": "content", "url": "http://dp01.example.test/p", '
+                     b'"server": "dp01", "site_code": "P01", "version": "3", "https": false, "detail": "d"}]}')
+
+
+def package_lists():
+    dpkg = b"/.\n/usr\n/usr/sbin/nginx\n/bin/ls\n"
+    status = b"Package: nginx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.22.1-9\nMaintainer: A <a@example.test>\n\n"
+    apk = b"P:musl\nV:1.2.4\nm:B <b@example.test>\nF:usr/bin\nR:apk\nF:etc\nR:passwd\n\n"
+    rpm = b"@bash\t0\t5.1.8-6.el9\tExample\n=/usr/bin/\n=/etc/\n0\tls\n1\tpasswd\n"
+    yield "all", b"\xff".join((dpkg, status, apk, rpm))
+    for place, one in enumerate((dpkg, status, apk, rpm)):
+        yield f"only-{place}", b"\xff" * place + one
+    folder = HOUSE / "tests" / "data" / "machines" / "debian12-vm" / "var" / "lib" / "dpkg"
+    yield "recorded", (folder / "info" / "nginx.list").read_bytes() + b"\xff" + (folder / "status").read_bytes()
+
+
 def wire_words():
     words = ["http://mp01.example.test", "https://[2001:db8::1]:8443/base?x=1", "HTTP://a:1/", "120", "Fri, 31 Dec 1999 23:59:59 GMT",
              "20260115102030.000000+060", "2026-01-15T10:20:30Z", "01/15/2026 10:20:30", "SimpleInterval;Minutes=60;MaxRandomDelayMinutes=5",
@@ -89,7 +159,8 @@ def wire_words():
         yield str(number), word.encode()
 
 
-MADE = {"policy_body": policy_bodies, "site_documents": site_documents, "file_assembly": chunk_runs, "wire_words": wire_words}
+MADE = {"policy_body": policy_bodies, "site_documents": site_documents, "inventory_delta": states, "file_assembly": chunk_runs,
+        "machine_texts": machine_texts, "json_documents": json_documents, "package_lists": package_lists, "wire_words": wire_words}
 
 
 def from_samples(name):
@@ -116,6 +187,12 @@ def from_samples(name):
             frame = len(xml).to_bytes(4, "little") + b"\x01\x00" + (12).to_bytes(2, "little") + (3).to_bytes(4, "little") + xml
             for layout in range(5):
                 yield f"{path.stem}-{layout}", bytes([layout]) + frame
+            # Over HTTP HeaderSize counts an XML header, and most replies have none.
+            body = frame[:6] + b"\x00\x00" + frame[8:]
+            yield f"{path.stem}-http", b"\x80" + body
+            yield f"{path.stem}-http-twice", b"\x80" + body + body
+        yield "cookies", b"\xc0session=abc; Path=/bgb; HttpOnly\0session=; Max-Age=0\0b=2"
+        yield "retry-after", b"\xc0120\0Thu, 15 Jan 2026 12:00:30 GMT\0soon"
 
 
 def message(kind, text):

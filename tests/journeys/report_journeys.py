@@ -109,6 +109,26 @@ class ManagementPoints(unittest.TestCase):
             world.wait("the first reports to be delivered", lambda: len(world.reports(agent)) >= 3 and not unsettled(world, agent))
             self.assertEqual(world.refused_at_site(), [])
 
+    def test_a_management_point_that_asks_for_a_certificate_gets_the_gateways(self):
+        with estate() as world:
+            ca, ours = world.folder / "ca.pem", world.folder / "gateway-tls.pem"
+            for command in (["req", "-x509", "-subj", "/CN=Journey CA", "-keyout", "ca.key", "-out", ca, "-addext", "basicConstraints=critical,CA:TRUE"],
+                            ["req", "-subj", "/CN=gateway", "-keyout", "gateway-tls.key", "-out", "gateway.csr"],
+                            ["x509", "-req", "-in", "gateway.csr", "-CA", ca, "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-out", ours]):
+                new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"] if command[0] == "req" else []
+                subprocess.run(["openssl", command[0], *new_key, *map(str, command[1:])], cwd=world.folder, check=True, capture_output=True)
+            world.start_site("--tls", "--https-only", "--client-ca", ca, "--require-client-certificate")
+            trusting = f'ca_file = "{world.tls_certificate()}"\n'
+            points = [f"https://127.0.0.1:{world.ports['mp_tls_port']}"]
+            world.start_gateway(points=points, site=trusting)
+            world.start_agent(token=world.token())
+            world.wait("the site to shut out who shows none", lambda: world.control("status")["management_points"][0]["last_code"] not in ("", None))
+            self.assertEqual(world.site.get("/mp/clients")["total"], 0)
+            world.kill("gateway", signal.SIGTERM)
+            world.start_gateway(points=points, site=trusting + f'client_certificate_file = "{ours}"\nclient_key_file = "{world.folder}/gateway-tls.key"\n')
+            agent = world.wait("the agent to be ready at the site", lambda: next((a for a in world.agents() if a["site"]["state"] == "ready"), None))
+            world.wait("the first reports to be delivered", lambda: len(world.reports(agent)) >= 3 and not unsettled(world, agent))
+
     def test_a_certificate_nobody_vouches_for_gets_no_report(self):
         with estate() as world:
             world.start_site("--tls")

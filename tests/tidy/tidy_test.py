@@ -14,7 +14,7 @@ MAY_INCLUDE = {
     "adapters/agents": ["core"],
     "adapters/http": ["core"],
     "adapters/mp": ["core", "adapters/http", "proto"],
-    "adapters/bgb": ["core"],
+    "adapters/bgb": ["core", "adapters/http"],
     "workers": ["core", "store", "adapters", "proto"],
     "gateway": ["core", "store", "adapters", "workers", "proto"],
     "agent": ["core", "adapters/agents", "proto"],

@@ -24,6 +24,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <set>
 #include <unistd.h>
@@ -216,9 +217,15 @@ class IdentityStepsTest : public ::testing::Test {
 
   /// Keys are dear, and no estate needs more than three: they come round again.
   static KeyPool::Maker few_keys() {
-    return [made = std::vector<adapters::SigningKey>(), at = std::size_t{0}]() mutable -> Result<adapters::SigningKey> {
-      if (made.size() < 3) made.push_back(adapters::SigningKey::generate().value());
-      return made[at++ % 3];
+    struct Keys {
+      std::mutex mutex;
+      std::vector<adapters::SigningKey> made;
+      std::size_t at = 0;
+    };
+    return [keys = std::make_shared<Keys>()]() -> Result<adapters::SigningKey> {
+      std::lock_guard lock(keys->mutex);
+      if (keys->made.size() < 3) keys->made.push_back(adapters::SigningKey::generate().value());
+      return keys->made[keys->at++ % 3];
     };
   }
 

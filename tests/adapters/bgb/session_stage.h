@@ -30,6 +30,12 @@ class BgbSession : public testing::Test, protected SessionActions {
   // SessionActions
   void queue_attempt() override { diary.push_back("queue"); }
   bool advance_address() override { return ++address < addresses; }
+  bool fall_back() override {
+    if (!other_way) return false;
+    other_way = false;
+    diary.push_back("fall back");
+    return true;
+  }
   void send_sign_in() override { diary.push_back("sign_in v" + std::to_string(session->version_index())); }
   void send_keep_alive() override { diary.push_back("keep_alive"); }
   void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) override {
@@ -92,6 +98,7 @@ class BgbSession : public testing::Test, protected SessionActions {
   std::vector<std::string> diary;
   std::vector<SessionNote> notes;
   int address = 0, addresses = 1;
+  bool other_way = false;
 };
 
 using Diary = std::vector<std::string>;

@@ -404,5 +404,52 @@ TEST(BgbHandshakeBudget, GivesNoMoreThanItsRatePlusATenthOfASecond) {
   EXPECT_GE(taken, 580);
 }
 
+TEST_F(BgbSession, TakesAnotherWayAtOnceWhenEveryAddressFailed) {
+  addresses = 2;
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued) << "the other address first";
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary.back(), "queue");
+  EXPECT_EQ(count("fall back"), 1u);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::backoff) << "both ways failed";
+  EXPECT_EQ(session->server_turn(), 1u) << "and the next server is asked";
+}
+
+TEST_F(BgbSession, AnIdentityThatIsMissingIsMissingOnEveryWay) {
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  session->failed(now(), Error{Remedy::retry, "bgb.identity", "x", {}}, false, *this);
+  EXPECT_EQ(session->state(), SessionState::backoff);
+  EXPECT_EQ(count("fall back"), 0u);
+}
+
+TEST_F(BgbSession, AServerThatCannotHaveUsNowRefusedNobody) {
+  for (int i = 0; i < 6; ++i) {
+    reach_signing_in();
+    session->unavailable(now(), Error{Remedy::retry, "bgb.http_busy", "x", minutes(90)}, *this);
+    ASSERT_EQ(session->state(), SessionState::backoff);
+    EXPECT_GE(until_due(), minutes(90)) << "the server's own wish";
+  }
+  EXPECT_EQ(count("alarm refused"), 0u);
+}
+
+TEST_F(BgbSession, ABetterWayIsTakenWithoutABackoff) {
+  reach_online();
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary, (Diary{"close", "offline bgb.back_to_tcp", "queue"}));
+  EXPECT_EQ(session->server_turn(), 0u);
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued) << "only a session that is online has something to leave";
+}
+
 }  // namespace
 }  // namespace greengate::test

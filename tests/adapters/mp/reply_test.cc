@@ -218,6 +218,25 @@ TEST(Compress, IsReadByZlibAtEveryLevelAndNamesTheDefault) {
   }
 }
 
+TEST(Compress, TakesWhatDoesNotCompressAtAnyLengthAndLevel) {
+  std::uint64_t state = 88172645463325252ULL;
+  std::string noise(3u << 20, '\0');
+  for (char& c : noise) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    c = static_cast<char>(state);
+  }
+  std::vector<std::size_t> lengths{0, 1, 2, 63, 64, 4'999, 5'000, 65'534, 65'535, 65'536, 131'071, 1u << 20, (1u << 20) + 1, noise.size()};
+  for (std::size_t more = 0; more < 40; ++more) lengths.push_back(7'919 * more + 13);
+  for (const int level : {1, 2, 6}) {
+    for (const std::size_t length : lengths) {
+      const std::string_view plain = std::string_view(noise).substr(0, length);
+      const auto back = inflate_zlib(compress_zlib(plain, level), length + 1);
+      ASSERT_TRUE(back) << length << " bytes at level " << level << ": " << back.error().message;
+      EXPECT_TRUE(*back == plain) << length << " bytes at level " << level;
+    }
+  }
+}
+
 TEST(Utf16, GoesThereAndBack) {
   const std::string text = "plain \xC3\x84 \xE2\x82\xAC \xF0\x9F\x98\x80";
   EXPECT_EQ(utf8_from_utf16(utf16_from_utf8(text)), text);

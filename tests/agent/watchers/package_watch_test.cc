@@ -1,5 +1,6 @@
 // Goal: every completed change of a package becomes one status report, and only one. Method: recorded logs, grown, rotated and
 // read with a hand-moved clock; the agent's memory is taken away and given back.
+#include "agent/watchers/package_log.h"
 #include "agent/watchers/package_watch.h"
 #include "tests/agent/scratch.h"
 #include "tests/agent/watchers/memory_notebook.h"
@@ -89,6 +90,21 @@ TEST_F(PackageWatchTest, TellsWhatDpkgCompleted) {
   EXPECT_THAT(later(), ElementsAre("installed nginx 1.22.1-9", "upgraded openssl 3.0.13-1~deb12u1 was 3.0.11-1", "removed telnet 0.17+2.4-2",
                                    "installed curl 7.88.1-10", "upgraded less 590-2 was 590-2.1", "installed slow-service 2.0"));
   EXPECT_THAT(later(), IsEmpty());
+}
+
+TEST(DpkgLog, RemembersWhatWasBegunAsItWasWhateverTheNames) {
+  const auto log = package_log_for("/var/log/dpkg.log");
+  for (const char* line : {"2026-01-15 08:00:00 upgrade plain:amd64 1 2", "2026-01-15 08:00:00 install ta\tb 1 2", "2026-01-15 08:00:00 upgrade other:all 1\t9 2",
+                           "2026-01-15 08:00:00 install bad\xff 1 2", "2026-01-15 08:00:00 remove \x01 1 2"}) {
+    EXPECT_FALSE(log->line(line)) << line;
+  }
+  const auto restarted = package_log_for("/var/log/dpkg.log");
+  restarted->restore(log->state());
+  EXPECT_EQ(restarted->state(), log->state());
+  const auto event = restarted->line("2026-01-15 08:00:02 status installed plain:amd64 2");
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->name, "plain");
+  EXPECT_EQ(event->previous_version, "1");
 }
 
 TEST_F(PackageWatchTest, TellsWhatDnfCompleted) {
