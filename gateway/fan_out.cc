@@ -91,6 +91,12 @@ void FanOut::open_standing_sessions() {
   for (const AgentId& agent : ready) ways_.open_session(agent);
 }
 
+bool FanOut::may_hold_session(const AgentId& agent, const SmsId& sms_id) const {
+  const auto device = devices_.find(agent);
+  if (!device || device->state != store::DeviceState::active || device->site.sms_id != sms_id) return false;
+  return device->site.state == store::IdentityState::ready || device->site.state == store::IdentityState::pending;
+}
+
 void FanOut::identity_ready(const AgentId& agent) {
   std::lock_guard lock(mutex_);
   if (config_.sessions_always || connected_.contains(agent)) ways_.open_session(agent);

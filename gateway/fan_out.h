@@ -72,6 +72,9 @@ class FanOut : public adapters::BgbListener {
   void agent_disconnected(const AgentId& agent);
   /// With sessions_always: wants a session for every agent that is ready. Once, when the pool has started; its budgets pace them.
   void open_standing_sessions();
+  /// Whether an open session may stay: its agent is active and the site knows it under this SMSID. A doubt the site may still settle
+  /// does not end it; a refusal, a new registration or a revocation does (bgb-protocol 9.1).
+  bool may_hold_session(const AgentId& agent, const SmsId& sms_id) const;
   void task_result(const AgentId& agent, const v1::TaskResult& result);
 
   // From the site's side.

@@ -116,13 +116,6 @@ v1::Directions directions_of(const workers::PolicyRhythm& rhythm) {
   return directions;
 }
 
-// A session outlives a doubt about its identity, which the site may settle, but not its loss.
-bool may_hold_session(const store::DeviceRegistry& devices, const AgentId& agent, const SmsId& sms_id) {
-  const auto device = devices.find(agent);
-  if (!device || device->state != store::DeviceState::active || device->site.sms_id != sms_id) return false;
-  return device->site.state == store::IdentityState::ready || device->site.state == store::IdentityState::pending;
-}
-
 }  // namespace
 
 // Members are declared floor by floor, so destruction is the reverse.
@@ -223,7 +216,7 @@ Result<void> House::Rooms::build() {
         as.private_key_der = std::move(*key);
         return as;
       },
-      *fan_out, [&devices](const AgentId& agent, const SmsId& sms_id) { return may_hold_session(devices, agent, sms_id); });
+      *fan_out, [this](const AgentId& agent, const SmsId& sms_id) { return fan_out->may_hold_session(agent, sms_id); });
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
   preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);

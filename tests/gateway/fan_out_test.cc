@@ -133,6 +133,31 @@ TEST_F(FanOutTest, HoldsASessionForEveryReadyAgentWhenSessionsAreAlways) {
   EXPECT_EQ(diary_.back(), "close " + waiting.raw()) << "a lost identity ends it all the same";
 }
 
+// Blocked at the site, registered anew, revoked here: whatever ends an identity ends the right to its session.
+TEST_F(FanOutTest, LetsASessionStayOnlyUnderTheIdentityTheSiteKnows) {
+  const SmsId known("GUID:00000000-0000-4000-8000-000000000001"), other("GUID:00000000-0000-4000-8000-000000000002");
+  const auto put = [&](store::IdentityState state, const SmsId& sms_id) {
+    store::SiteIdentity site;
+    site.state = state;
+    site.sms_id = sms_id;
+    ASSERT_TRUE(store_->devices().set_site_identity(agent_, site));
+  };
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::active));
+  put(store::IdentityState::ready, known);
+  EXPECT_TRUE(fan_out_->may_hold_session(agent_, known));
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, other)) << "registered anew under another SMSID";
+  put(store::IdentityState::pending, known);
+  EXPECT_TRUE(fan_out_->may_hold_session(agent_, known)) << "a doubt is no verdict";
+  put(store::IdentityState::rejected, known);
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  put(store::IdentityState::none, known);
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  put(store::IdentityState::ready, known);
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::revoked));
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  EXPECT_FALSE(fan_out_->may_hold_session(AgentId("nobody"), known));
+}
+
 TEST_F(FanOutTest, OpensNoStandingSessionsByDefault) {
   make_ready(agent_);
   fan_out_->open_standing_sessions();
