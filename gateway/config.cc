@@ -259,8 +259,14 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.certificate_file", bgb.certificate_file);
   reader.read("bgb.source_addresses", bgb.source_addresses);
   reader.read("bgb.client_version", bgb.client_version);
+  reader.read("bgb.http", bgb.http);
+  reader.read("bgb.http_urls", bgb.http_urls);
+  reader.read("bgb.http_proxy", bgb.http_proxy);
   reader.read("bgb.confirm_required", bgb.confirm_required);
+  reader.read("bgb.sessions", bgb.sessions);
+  fan_out.sessions_always = bgb.sessions == "always";
   reader.read("bgb.keepalive", bgb.keepalive);
+  reader.read("bgb.keepalive_profile", bgb.keepalive_profile);
   reader.read("bgb.connect_timeout", bgb.connect_timeout);
   reader.read("bgb.tls_timeout", bgb.tls_timeout);
   reader.read("bgb.sign_in_timeout", bgb.sign_in_timeout);
@@ -270,8 +276,13 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.stable_after", bgb.stable_after);
   reader.read("bgb.start_window", bgb.start_window);
   reader.read("bgb.push_memory", bgb.push_memory);
+  reader.read("bgb.frame_timeout", bgb.frame_timeout);
+  reader.read("bgb.identity_check", bgb.identity_check);
+  reader.read("bgb.tcp_retry", bgb.tcp_retry);
+  reader.read("bgb.http_broken", bgb.http_broken);
   reader.read("bgb.tick", bgb.tick);
   reader.read("bgb.handshakes_per_second", bgb.handshakes_per_second);
+  reader.read("bgb.handshakes_per_second_all", bgb.handshakes_per_second_all);
   reader.read("bgb.handshakes_in_flight_max", bgb.handshakes_in_flight_max);
   reader.read("bgb.sessions_max", bgb.sessions_max);
   reader.read("bgb.pending_pushes_max", bgb.pending_pushes_max);

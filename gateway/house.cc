@@ -251,7 +251,7 @@ Result<void> House::Rooms::build() {
         as.private_key_der = std::move(*key);
         return as;
       },
-      *fan_out);
+      *fan_out, [this](const AgentId& agent, const SmsId& sms_id) { return fan_out->may_hold_session(agent, sms_id); });
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
   if (auto built = build_windows(*sealer); !built) return built;
@@ -426,6 +426,7 @@ Result<std::unique_ptr<House>> House::build(const Config& config, const Clock& c
 
 Result<void> House::start() {
   auto started = rooms_->lifecycle->start();
+  if (started) rooms_->fan_out->open_standing_sessions();
   if (started) rooms_->doors->set_ready(true);
   return started;
 }

@@ -3,6 +3,7 @@
 #include "adapters/bgb/frame_codec.h"
 #include "adapters/bgb/message.h"
 #include "adapters/bgb/profile.h"
+#include "adapters/bgb/xml_puller.h"
 #include "core/result.h"
 
 #include <cstddef>
@@ -11,8 +12,7 @@
 
 namespace greengate::adapters::bgb {
 
-/// A message and whether its header's type field disagreed with its XML root (the root wins;
-/// callers count it).
+/// A message and whether its header's type field disagreed with its XML root (the root wins; callers count it).
 struct Parsed {
   Message message;
   bool kind_mismatch = false;
@@ -20,20 +20,18 @@ struct Parsed {
 
 /// Messages to XML and back, by the profile's names.
 ///
-/// Promise   Reading takes members in any order, ignores what it does not know, compares names
-/// without the case of a
-///           trailing Id or Guid, and treats the text as hostile: no DTD, no processing instruction
-///           beyond a leading XML declaration, no comment, no CDATA, no entity but the five, no
-///           recursion.
+/// Promise   Reading takes members in any order, ignores what it does not know, compares names without the case of a trailing Id
+///           or Guid, and treats the text as hostile: no DTD, no processing instruction beyond a leading XML declaration, no
+///           comment, no CDATA, no entity but the five, no recursion.
 /// Limits    depth_max, members_max (elements and attributes together), value_bytes_max.
 /// Threads   const after construction; any.
 /// Errors    bgb.xml_malformed, bgb.xml_forbidden, bgb.xml_limit (reject). All end the session.
 /// Source    bgb-protocol 2.2, 8.2
 class MessageSchema {
  public:
-  static constexpr std::size_t depth_max = 8;
-  static constexpr std::size_t members_max = 64;
-  static constexpr std::size_t value_bytes_max = 256 * 1024;
+  static constexpr std::size_t depth_max = XmlPuller::depth_max;
+  static constexpr std::size_t members_max = XmlPuller::members_max;
+  static constexpr std::size_t value_bytes_max = XmlPuller::value_bytes_max;
 
   explicit MessageSchema(Profile profile);
 

@@ -225,6 +225,12 @@ def from_samples(name):
             frame = len(xml).to_bytes(4, "little") + b"\x01\x00" + (12).to_bytes(2, "little") + (3).to_bytes(4, "little") + xml
             for layout in range(5):
                 yield f"{path.stem}-{layout}", bytes([layout]) + frame
+            # Over HTTP HeaderSize counts an XML header, and most replies have none.
+            body = frame[:6] + b"\x00\x00" + frame[8:]
+            yield f"{path.stem}-http", b"\x80" + body
+            yield f"{path.stem}-http-twice", b"\x80" + body + body
+        yield "cookies", b"\xc0session=abc; Path=/bgb; HttpOnly\0session=; Max-Age=0\0b=2"
+        yield "retry-after", b"\xc0120\0Thu, 15 Jan 2026 12:00:30 GMT\0soon"
 
 
 def message(kind, text):

@@ -14,7 +14,7 @@ MAY_INCLUDE = {
     "adapters/agents": ["core"],
     "adapters/http": ["core"],
     "adapters/mp": ["core", "adapters/http", "proto"],
-    "adapters/bgb": ["core"],
+    "adapters/bgb": ["core", "adapters/http"],
     "adapters/wns": ["core", "adapters/http"],
     "adapters/mdm": ["core", "proto"],
     "workers": ["core", "store", "adapters", "proto"],
