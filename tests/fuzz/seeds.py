@@ -108,6 +108,9 @@ def from_samples(name):
         yield "empty", b"\x01\n"
         yield "unavailable", b"\x0e" + b"120\n"
         yield "redirected", b"\x08" + b"Fri, 31 Dec 1999 23:59:59 GMT\n"
+    if name == "syncml":
+        for path in sorted((HOUSE / "tests" / "data" / "mdm").glob("*.xml")):
+            yield path.stem, path.read_bytes().strip()
     if name == "bgb_frame":
         folder = HOUSE / "tests" / "data" / "bgb"
         for path in sorted(folder.glob("[0-9]*.xml")):

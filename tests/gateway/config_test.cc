@@ -50,11 +50,11 @@ TEST(Config, NeedsAManagementPointOnlyForDelivery) {
   EXPECT_NE(loaded.problems[0].find("site.management_points is missing"), std::string::npos);
 }
 
-TEST(Config, RefusesATaskTypeThatWouldMeanTwoThings) {
-  const auto loaded = load_config_text(
-      "[gateway]\nroles = [\"notify\"]\n[bgb]\nenabled = true\nservers = [\"mp:10123\"]\nserver_check = \"none-lab-only\"\n"
-      "[notifications]\ndiscovery_types = [\"1\", \"x\"]\n", "g.toml");
-  ASSERT_EQ(loaded.problems.size(), 2u);
+TEST(Config, NamesWhatIsWrongWithTheFileOfTasks) {
+  const auto loaded = load_config_text("[gateway]\nroles = [\"ingest\"]\n[notifications]\ntasks_file = \"/nowhere/tasks.toml\"\n", "g.toml");
+  ASSERT_EQ(loaded.problems.size(), 1u);
+  EXPECT_NE(loaded.problems[0].find("g.toml:4: notifications.tasks_file"), std::string::npos) << loaded.problems[0];
+  EXPECT_NE(loaded.problems[0].find("/nowhere/tasks.toml: it cannot be read"), std::string::npos) << loaded.problems[0];
 }
 
 TEST(Config, KnowsWhatEachIdentityModeNeeds) {
