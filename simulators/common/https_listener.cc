@@ -164,13 +164,15 @@ struct HttpsListener::Impl : std::enable_shared_from_this<Impl> {
       (void)sent;
       co_return false;
     }
-    auto busy = std::make_shared<SimClock::Busy>(clock);
     std::size_t whole = head_bytes;
     if (*length > settings.body_bytes_max || request->has_transfer_encoding) {
       request->body_left_unread = true;
     } else {
       if (request->expects_continue && in.size() < head_bytes + *length) {
-        co_await clock.sleep(settings.continue_delay, *busy);
+        {
+          SimClock::Busy waiting(clock);
+          co_await clock.sleep(settings.continue_delay, waiting);
+        }
         const bool sent = co_await write(stream, "HTTP/1.1 100 Continue\r\n\r\n");
         if (!sent) co_return false;
       }
@@ -178,6 +180,7 @@ struct HttpsListener::Impl : std::enable_shared_from_this<Impl> {
       const bool there = co_await fill(stream, in, whole);
       if (!there) co_return false;
     }
+    auto busy = std::make_shared<SimClock::Busy>(clock);
     request->raw = in.substr(0, whole);
     request->body = request->raw.substr(head_bytes);
     ++counters.requests;

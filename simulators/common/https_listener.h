@@ -63,7 +63,7 @@ class HttpsListener {
     std::string bind_address = "127.0.0.1";
     std::uint16_t port = 0;
     std::size_t header_bytes_max = 32 * 1024;
-    std::uint64_t body_bytes_max = 64 * 1024;
+    std::uint64_t body_bytes_max = 1 << 20;
     std::size_t connections_max = 4096;
     std::chrono::seconds read_timeout{120};
     std::chrono::milliseconds continue_delay{350};

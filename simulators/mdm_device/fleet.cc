@@ -95,19 +95,27 @@ std::shared_ptr<Device> Fleet::find(const std::string& name) const {
 
 Result<void> Fleet::write_list() {
   json::array list;
+  std::string table;  // the same as a gateway reads it
   for (const auto& [name, device] : devices_)
-    if (device->enrolled())
+    if (device->enrolled()) {
+      table += "[[device]]\nname = \"" + name + "\"\ndevice_id = \"" + device->device_id() + "\"\ncertificate_sha256 = \"" +
+               device->certificate().fingerprint + "\"\n\n";
       list.push_back(json::object{{"name", name}, {"device_id", device->device_id()}, {"certificate_sha256", device->certificate().fingerprint},
                                   {"serial", device->certificate().serial}, {"provider_id", settings_.provider_id}});
+    }
   std::string text = json::serialize(json::object{{"devices", std::move(list)}}) + "\n";
   if (text == written_) return {};
-  const std::filesystem::path part = settings_.dir / "enrolments.json.part";
-  std::ofstream out(part, std::ios::binary);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) std::filesystem::rename(part, list_file(), error);
-  if (!out || error) return fail(Remedy::retry, "fleet.list", "The list of enrolments cannot be written to " + list_file().string() + ".");
+  const auto replace = [&](const std::filesystem::path& path, const std::string& content) {
+    const std::filesystem::path part = path.string() + ".part";
+    std::ofstream out(part, std::ios::binary);
+    out << content;
+    out.close();
+    std::error_code error;
+    if (out) std::filesystem::rename(part, path, error);
+    return out && !error;
+  };
+  if (!replace(list_file(), text) || !replace(settings_.dir / "enrolments.toml", table))
+    return fail(Remedy::retry, "fleet.list", "The list of enrolments cannot be written to " + settings_.dir.string() + ".");
   written_ = std::move(text);
   return {};
 }

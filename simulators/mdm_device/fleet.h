@@ -13,7 +13,7 @@ namespace greengate::sim::mdm {
 
 /// All simulated devices, their certificates, and the list an MDM server needs to know them.
 ///
-/// Promise   `enrolments.json` always names exactly the enrolled devices; it is replaced whole. Certificates and keys survive a restart in
+/// Promise   `enrolments.json` and `enrolments.toml` always name exactly the enrolled devices; they are replaced whole. Certificates and keys survive a restart in
 ///           `device-certificates/`; a device of the same name and seed keeps its DeviceID.
 /// Limits    100 000 devices.
 /// Threads   The io_context's one thread.
