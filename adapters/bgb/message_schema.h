@@ -3,7 +3,6 @@
 #include "adapters/bgb/frame_codec.h"
 #include "adapters/bgb/message.h"
 #include "adapters/bgb/profile.h"
-#include "adapters/bgb/xml_puller.h"
 #include "core/result.h"
 
 #include <cstddef>
@@ -29,9 +28,9 @@ struct Parsed {
 /// Source    bgb-protocol 2.2, 8.2
 class MessageSchema {
  public:
-  static constexpr std::size_t depth_max = XmlPuller::depth_max;
-  static constexpr std::size_t members_max = XmlPuller::members_max;
-  static constexpr std::size_t value_bytes_max = XmlPuller::value_bytes_max;
+  static constexpr std::size_t depth_max = 8;
+  static constexpr std::size_t members_max = 64;
+  static constexpr std::size_t value_bytes_max = 256 * 1024;
 
   explicit MessageSchema(Profile profile);
 

@@ -30,7 +30,7 @@ class XmlPuller {
   enum class Event { start, attribute, text, end, done, wrong };
 
   /// `text` outlives the puller.
-  explicit XmlPuller(std::string_view text, XmlBounds bounds = {}) : whole_(text), rest_(text), bounds_(bounds) {}
+  XmlPuller(std::string_view text, XmlBounds bounds) : whole_(text), rest_(text), bounds_(bounds) {}
 
   std::string_view name() const { return name_; }      ///< Of start and attribute.
   const std::string& value() const { return value_; }  ///< Of attribute and text.
