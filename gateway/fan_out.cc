@@ -86,12 +86,28 @@ void FanOut::agent_disconnected(const AgentId& agent) {
   connected_.erase(agent);
   in_hand_.erase(agent);
   pacer_.left(agent);
-  ways_.close_session(agent);
+  if (!config_.sessions_always) ways_.close_session(agent);
+}
+
+void FanOut::open_standing_sessions() {
+  if (!config_.sessions_always) return;
+  std::vector<AgentId> ready;
+  devices_.for_each([&](const store::Device& device) {
+    if (device.state == store::DeviceState::active && device.site.state == store::IdentityState::ready) ready.push_back(device.id);
+  });
+  log_.info("sessions for all agents that are ready", kv("sessions", ready.size()));
+  for (const AgentId& agent : ready) ways_.open_session(agent);
+}
+
+bool FanOut::may_hold_session(const AgentId& agent, const SmsId& sms_id) const {
+  const auto device = devices_.find(agent);
+  if (!device || device->state != store::DeviceState::active || device->site.sms_id != sms_id) return false;
+  return device->site.state == store::IdentityState::ready || device->site.state == store::IdentityState::pending;
 }
 
 void FanOut::identity_ready(const AgentId& agent) {
   std::lock_guard lock(mutex_);
-  if (connected_.contains(agent)) ways_.open_session(agent);
+  if (config_.sessions_always || connected_.contains(agent)) ways_.open_session(agent);
 }
 
 void FanOut::identity_gone(const AgentId& agent) { ways_.close_session(agent); }

@@ -34,6 +34,7 @@ struct FanOutConfig {
   std::chrono::milliseconds answer_within{4'000};
   WaveConfig wave;
   std::uint32_t waiting_max = 100'000;  ///< Pushes on their way to agents at once.
+  bool sessions_always = false;         ///< bgb.sessions is "always": a session does not wait for its agent, nor end with it.
 
   std::chrono::milliseconds time_to_live{std::chrono::hours(24)};        ///< Of what the site asks, and of an order that says nothing else.
   std::chrono::milliseconds script_time_to_live{std::chrono::hours(1)};  ///< Scripts time out after one hour (bgb-protocol 6.3, D).
@@ -63,7 +64,7 @@ struct Order {
 /// Promise   Every push is answered exactly once, within FanOutConfig::answer_within: by the agent's own word, or with the failure code when
 ///           it cannot be asked, kept, or does not answer in time. A repeated push is answered as before, also after a restart. What was
 ///           handed over and never answered goes out again under the same id. An agent's session at the site is open exactly while the
-///           agent is connected and ready there.
+///           agent is connected and ready there (with sessions_always: while it is ready there).
 /// Limits    FanOutConfig::waiting_max; above it pushes are answered with the failure code at once. Of devices that are away nothing is
 ///           in memory.
 /// Threads   Any. order(), collect() and release() wait for the disk.
@@ -93,6 +94,11 @@ class FanOut : public adapters::BgbListener {
   // From the agents' side.
   void agent_connected(const AgentId& agent);
   void agent_disconnected(const AgentId& agent);
+  /// With sessions_always: wants a session for every agent that is ready. Once, when the pool has started; its budgets pace them.
+  void open_standing_sessions();
+  /// Whether an open session may stay: its agent is active and the site knows it under this SMSID. A doubt the site may still settle
+  /// does not end it; a refusal, a new registration or a revocation does (bgb-protocol 9.1).
+  bool may_hold_session(const AgentId& agent, const SmsId& sms_id) const;
   /// From any device, connected or come to collect().
   void task_result(const AgentId& agent, const v1::TaskResult& result);
   /// What waits for a device that has come to fetch it; it counts as handed over.

@@ -248,52 +248,74 @@ Decoded FrameCodec::decode(std::span<const std::byte> bytes, std::string& scratc
   return result;
 }
 
+Result<std::string> FrameCodec::payload_bytes(std::string_view xml_utf8) const {
+  auto text = text_bytes(xml_utf8);
+  if (!text || !profile_.compress_zlib || text->empty()) return text;
+  static thread_local const Deflater deflater;
+  std::string packed(libdeflate_zlib_compress_bound(deflater.raw, text->size()), '\0');
+  packed.resize(libdeflate_zlib_compress(deflater.raw, text->data(), text->size(), packed.data(),
+                                         packed.size()));
+  return packed;
+}
+
 Result<void> FrameCodec::encode(Kind kind, VersionPair version, std::string_view xml_utf8,
                                 std::string& out) const {
-  std::string text;
-  if (!xml_utf8.empty()) {
-    if (profile_.encoding == Profile::Encoding::utf16le) {
-      text.reserve(xml_utf8.size() * 2 + 4);
-      if (profile_.write_bom) text += "\xFF\xFE";
-      const auto put_unit = [&](std::uint32_t unit) { put_field(text, unit, 2, true); };
-      for (std::size_t at = 0; at < xml_utf8.size();) {
-        std::uint32_t point = 0;
-        if (!take_utf8(xml_utf8, at, point))
-          return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
-        if (point >= 0x10000) {
-          put_unit(0xD800 + ((point - 0x10000) >> 10));
-          put_unit(0xDC00 + ((point - 0x10000) & 0x3FF));
-        } else {
-          put_unit(point);
-        }
-      }
-      if (profile_.write_nul) text.append(2, '\0');
-    } else {
-      if (!is_utf8(xml_utf8))
-        return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
-      if (profile_.write_bom) text += "\xEF\xBB\xBF";
-      text += xml_utf8;
-      if (profile_.write_nul) text.push_back('\0');
-    }
-    if (profile_.compress_zlib) {
-      static thread_local const Deflater deflater;
-      std::string packed(libdeflate_zlib_compress_bound(deflater.raw, text.size()), '\0');
-      packed.resize(libdeflate_zlib_compress(deflater.raw, text.data(), text.size(), packed.data(),
-                                             packed.size()));
-      text = std::move(packed);
-    }
-  }
+  auto text = payload_bytes(xml_utf8);
+  if (!text) return pass(text);
+  return put_frame(kind, version, {}, *text, out);
+}
 
+Result<void> FrameCodec::encode_with_header(Kind kind, VersionPair version,
+                                            std::string_view header_utf8, std::string_view payload,
+                                            std::string& out) const {
+  auto header = text_bytes(header_utf8);
+  if (!header) return pass(header);
+  return put_frame(kind, version, *header, payload, out);
+}
+
+Result<std::string> FrameCodec::text_bytes(std::string_view xml_utf8) const {
+  std::string text;
+  if (xml_utf8.empty()) return text;
+  if (profile_.encoding == Profile::Encoding::utf16le) {
+    text.reserve(xml_utf8.size() * 2 + 4);
+    if (profile_.write_bom) text += "\xFF\xFE";
+    const auto put_unit = [&](std::uint32_t unit) { put_field(text, unit, 2, true); };
+    for (std::size_t at = 0; at < xml_utf8.size();) {
+      std::uint32_t point = 0;
+      if (!take_utf8(xml_utf8, at, point))
+        return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
+      if (point >= 0x10000) {
+        put_unit(0xD800 + ((point - 0x10000) >> 10));
+        put_unit(0xDC00 + ((point - 0x10000) & 0x3FF));
+      } else {
+        put_unit(point);
+      }
+    }
+    if (profile_.write_nul) text.append(2, '\0');
+  } else {
+    if (!is_utf8(xml_utf8))
+      return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
+    if (profile_.write_bom) text += "\xEF\xBB\xBF";
+    text += xml_utf8;
+    if (profile_.write_nul) text.push_back('\0');
+  }
+  return text;
+}
+
+Result<void> FrameCodec::put_frame(Kind kind, VersionPair version, std::string_view xml_header,
+                                   std::string_view payload, std::string& out) const {
   using Field = Profile::Field;
   const std::uint32_t fixed = profile_.fixed_header_bytes();
   const bool whole = profile_.payload_size_means == Profile::PayloadSizeMeans::frame;
   const bool fixed_part = profile_.header_size_means == Profile::HeaderSizeMeans::fixed_part;
-  if (text.size() > profile_.payload_bytes_max)
+  if (payload.size() > profile_.payload_bytes_max ||
+      fixed + xml_header.size() > profile_.header_bytes_max)
     return fail(Remedy::reject, "bgb.frame_oversize",
                 "A message to send is larger than the profile allows.");
+  const auto header = static_cast<std::uint32_t>(xml_header.size());
   const std::array<std::uint32_t, Profile::field_count> fields{
-      static_cast<std::uint32_t>(text.size() + (whole ? fixed : 0)), version.major, version.minor,
-      fixed_part ? fixed : 0,
+      static_cast<std::uint32_t>(payload.size() + (whole ? fixed + header : 0)), version.major,
+      version.minor, fixed_part ? fixed : header,
       profile_.channel_means == Profile::ChannelMeans::message_type
           ? profile_.type_numbers[static_cast<std::size_t>(kind)]
           : profile_.channel_constant};
@@ -303,11 +325,12 @@ Result<void> FrameCodec::encode(Kind kind, VersionPair version, std::string_view
       return fail(Remedy::reject, "bgb.frame_header",
                   "A value does not fit its header field; check the profile.");
 
-  out.reserve(out.size() + fixed + text.size());
+  out.reserve(out.size() + fixed + header + payload.size());
   for (const Field field : profile_.order)
     put_field(out, fields[static_cast<std::size_t>(field)], profile_.width(field),
               profile_.little_endian);
-  out += text;
+  out += xml_header;
+  out += payload;
   return {};
 }
 

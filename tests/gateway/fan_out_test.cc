@@ -201,6 +201,63 @@ TEST_F(FanOutTest, OpensASessionAtOnceForAnAgentTheSiteKnewBefore) {
   EXPECT_EQ(diary_, (Lines{"open " + other.raw(), "close " + other.raw()}));
 }
 
+TEST_F(FanOutTest, HoldsASessionForEveryReadyAgentWhenSessionsAreAlways) {
+  FanOutConfig always;
+  always.sessions_always = true;
+  FanOut fan_out(always, TaskTable::read("").value(), store_->devices(), *mailbox_, clock_, metrics_);
+  FanOut::Ways ways;
+  ways.open_session = [this](const AgentId& agent) { diary_.push_back("open " + agent.raw()); };
+  ways.close_session = [this](const AgentId& agent) { diary_.push_back("close " + agent.raw()); };
+  fan_out.connect(std::move(ways));
+  const AgentId waiting = enrol("db02"), revoked = enrol("db03");
+  make_ready(agent_);
+  make_ready(revoked);
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::active));
+  ASSERT_TRUE(store_->devices().set_state(revoked, store::DeviceState::revoked));
+  fan_out.open_standing_sessions();
+  EXPECT_EQ(diary_, Lines{"open " + a_}) << "nobody who is not ready, nobody who was revoked";
+  diary_.clear();
+  fan_out.agent_connected(agent_);
+  fan_out.agent_disconnected(agent_);
+  EXPECT_EQ(diary_, Lines{"open " + a_}) << "again is fine, and it does not end with the agent's connection";
+  diary_.clear();
+  fan_out.identity_ready(waiting);
+  EXPECT_EQ(diary_, Lines{"open " + waiting.raw()}) << "though it is away";
+  fan_out.identity_gone(waiting);
+  EXPECT_EQ(diary_.back(), "close " + waiting.raw()) << "a lost identity ends it all the same";
+}
+
+// Blocked at the site, registered anew, revoked here: whatever ends an identity ends the right to its session.
+TEST_F(FanOutTest, LetsASessionStayOnlyUnderTheIdentityTheSiteKnows) {
+  const SmsId known("GUID:00000000-0000-4000-8000-000000000001"), other("GUID:00000000-0000-4000-8000-000000000002");
+  const auto put = [&](store::IdentityState state, const SmsId& sms_id) {
+    store::SiteIdentity site;
+    site.state = state;
+    site.sms_id = sms_id;
+    ASSERT_TRUE(store_->devices().set_site_identity(agent_, site));
+  };
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::active));
+  put(store::IdentityState::ready, known);
+  EXPECT_TRUE(fan_out_->may_hold_session(agent_, known));
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, other)) << "registered anew under another SMSID";
+  put(store::IdentityState::pending, known);
+  EXPECT_TRUE(fan_out_->may_hold_session(agent_, known)) << "a doubt is no verdict";
+  put(store::IdentityState::rejected, known);
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  put(store::IdentityState::none, known);
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  put(store::IdentityState::ready, known);
+  ASSERT_TRUE(store_->devices().set_state(agent_, store::DeviceState::revoked));
+  EXPECT_FALSE(fan_out_->may_hold_session(agent_, known));
+  EXPECT_FALSE(fan_out_->may_hold_session(AgentId("nobody"), known));
+}
+
+TEST_F(FanOutTest, OpensNoStandingSessionsByDefault) {
+  make_ready(agent_);
+  fan_out_->open_standing_sessions();
+  EXPECT_EQ(diary_, Lines{});
+}
+
 // ---- A push to an agent that is there
 
 TEST_F(FanOutTest, CarriesAPushToItsAgentAndItsWordBack) {
