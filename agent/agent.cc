@@ -61,6 +61,10 @@ FileSenderConfig sender_config(const AgentConfig& config) {
   return made;
 }
 
+tl::unexpected<Error> not_kept() {
+  return fail(Remedy::retry, "outbox.disk", "The report could not be put into the outbox.");
+}
+
 // Which report a collection becomes. What the files become, FileSender knows.
 std::pair<v1::Lane, v1::Kind> report_of(Collection what) {
   switch (what) {
@@ -180,6 +184,11 @@ Agent::Agent(AgentConfig config, std::string executable, StateDirectory director
       files_(sender_config(config_), *outbox_, clock),
       link_(link_config(config_, keys)),
       watchers_(config_.watchers, *this, clock),
+      tasks_(config_, executable, names_.host_name,
+             {[this](Collection what) { schedule_.wanted(what); },
+              [this](Collection what) { return runner_.running() && runner_.what() == what; },
+              [this](PlannedFile file) { files_.send_own(std::move(file)); }},
+             *this, clock),
       watch_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   // Only another process closes the file after writing: our own handle stays open.
   if (watch_ < 0 || inotify_add_watch(watch_, config_.outbox_file().c_str(), IN_CLOSE_WRITE) < 0) {
@@ -208,7 +217,9 @@ void Agent::run(int stop_fd) {
   } else {
     log_.warn("no door for commands", kv("code", door.error().code), kv("why", door.error().message));
   }
+  tasks_.desk().begin();
   while (!stopping_) turn(stop_fd, SteadyTime::max());
+  tasks_.desk().close();
   watchers_.close();
   log_.info("stopping", kv("reports_waiting", outbox_->count().reports));
 }
@@ -235,7 +246,11 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   }
   conversation_.tick();
   carry_out();
-  if (collecting_) send_files();
+  if (collecting_) {
+    tasks_.desk().tick();
+    tell_results();
+    send_files();
+  }
   publish_what_waits();
   collect_what_is_due();
   if (collecting_) watchers_.tick();
@@ -248,9 +263,7 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   SteadyTime due = std::min({until, rest_at_, conversation_.next_due(), runner_.next_due()});
   if (!conversing_) due = std::min(due, converse_from_);
   if (collecting_ && !runner_.running()) due = std::min(due, schedule_.next_due());
-  if (collecting_) due = std::min(due, watchers_.next_due());
-  if (door_) due = std::min(due, door_->next_due());
-  if (collecting_) due = std::min(due, watchers_.next_due());
+  if (collecting_) due = std::min({due, watchers_.next_due(), tasks_.desk().next_due()});
   if (door_) due = std::min(due, door_->next_due());
   if (collecting_ && disk_pause_ <= clock_.steady()) due = std::min(due, files_.next_due());
   if (disk_pause_ > clock_.steady()) due = std::min(due, disk_pause_);
@@ -269,6 +282,7 @@ void Agent::turn(int stop_fd, SteadyTime until) {
   if (door_) {
     for (const int fd : door_->descriptors()) present.push_back(fd);
   }
+  for (const int fd : tasks_.desk().descriptors()) present.push_back(fd);
   const std::vector<bool> readable = link_.wait(present, patience);
   for (std::size_t i = 0; i < present.size(); ++i) {
     if (!readable[i]) continue;
@@ -280,7 +294,15 @@ void Agent::turn(int stop_fd, SteadyTime until) {
     }
   }
   hear_link();
-  if (auto finished = runner_.poll()) keep_collected(std::move(*finished));
+  if (auto finished = runner_.poll()) {
+    const Collection what = finished->what;
+    tasks_.collected(what, keep_collected(std::move(*finished)));
+  }
+}
+
+void Agent::tell_results() {
+  for (const v1::TaskResult& result : tasks_.desk().take_results(conversation_.publishing())) conversation_.tell(result);
+  carry_out();
 }
 
 void Agent::hear_link() {
@@ -346,19 +368,23 @@ void Agent::collect_what_is_due() {
     schedule_.failed(what);
     log_.error("collection not started", kv("code", started.error().code),
                kv("why", started.error().message));
+    tasks_.collected(what, started);
   }
 }
 
-void Agent::keep_collected(CollectionRunner::Finished finished) {
+Result<void> Agent::keep_collected(CollectionRunner::Finished finished) {
   if (finished.what == Collection::inventory) tell_custom_problems();
   if (!finished.body) {
     schedule_.failed(finished.what);
     log_.error("collection failed", kv("what", name_of(finished.what)),
                kv("code", finished.body.error().code),
                kv("why", finished.body.error().message));
-    return;
+    return pass(finished.body);
   }
-  if (finished.what == Collection::files) return take_file_plan(*finished.body, finished.took);
+  if (finished.what == Collection::files) {
+    take_file_plan(*finished.body, finished.took);
+    return {};
+  }
   if (finished.what == Collection::discovery) {
     v1::Discovery discovery;
     if (discovery.ParseFromString(*finished.body) && !discovery.fqdn().empty()) {
@@ -370,7 +396,7 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
   const auto [lane, kind] = report_of(finished.what);
   if (!keep(lane, kind, *finished.body)) {
     schedule_.failed(finished.what);
-    return;
+    return not_kept();
   }
   schedule_.finished(finished.what);
   remember(last_of(finished.what), std::to_string(to_millis(clock_.wall())));
@@ -381,6 +407,7 @@ void Agent::keep_collected(CollectionRunner::Finished finished) {
                config_.inventory_state_id, {});
   }
   rest_at_ = clock_.steady() + rest_after;
+  return {};
 }
 
 // What matches and has changed; sending it is another matter and may take long.
@@ -422,6 +449,7 @@ void Agent::send_files() {
     conversation_.given(*progress->put);
     look_ = true;
   }
+  if (progress->own_over) tasks_.file_sent(*progress->own_over);
   if (!progress->run_over) return;
   if (progress->again) {
     schedule_.failed(Collection::files);
@@ -597,11 +625,10 @@ void Agent::act(const ReportsSettled& reports) {
     files_.rejected(reports.first, reports.last);
 }
 
-void Agent::act(const RunTask& task) {
-  log_.info("task from the site", kv("task", v1::Task_Name(task.task)));
-  // Machine policy asks for a heartbeat; the gateway asks the site for the policy itself.
-  schedule_.wanted(task.task == v1::TASK_HARDWARE_INVENTORY ? Collection::inventory
-                                                            : Collection::discovery);
+void Agent::act(const TaskAsked& task) {
+  // `enrol` does nothing; who is not answered is asked again.
+  if (!collecting_) return;
+  tasks_.desk().asked(task.asked);
 }
 
 void Agent::act(const SendFullState& wanted) {
@@ -631,6 +658,7 @@ void Agent::act(const Welcomed& welcomed) {
   schedule_.welcomed(milliseconds(welcomed.welcome.report_slot_ms()),
                      std::chrono::seconds(welcomed.welcome.heartbeat_interval_s()),
                      std::chrono::seconds(welcomed.welcome.inventory_interval_s()));
+  tasks_.desk().welcomed(welcomed.welcome.gateway_time_ms());
 }
 
 void Agent::act(const RenewIncarnation&) {

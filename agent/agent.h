@@ -9,6 +9,7 @@
 #include "agent/schedule.h"
 #include "agent/state_directory.h"
 #include "agent/tasks.h"
+#include "agent/tasks/agent_tasks.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -54,7 +55,8 @@ class Agent : private Notebook {
   void publish_what_waits();
   void hear_link();
   void collect_what_is_due();
-  void keep_collected(CollectionRunner::Finished finished);
+  Result<void> keep_collected(CollectionRunner::Finished finished);
+  void tell_results();
   void take_file_plan(const std::string& body, std::chrono::milliseconds took);
   void send_files();
   bool keep(v1::Lane lane, v1::Kind kind, const std::string& body);
@@ -73,7 +75,7 @@ class Agent : private Notebook {
   void act(const SendFrame& send);
   void act(const ReportsStored& reports);
   void act(const ReportsSettled& reports);
-  void act(const RunTask& task);
+  void act(const TaskAsked& task);
   void act(const SendFullState& wanted);
   void act(const Directed& directed);
   void act(const Welcomed& welcomed);
@@ -95,6 +97,7 @@ class Agent : private Notebook {
   FileSender files_;
   adapters::DealerLink link_;
   Watchers watchers_;
+  AgentTasks tasks_;
   std::unique_ptr<Door> door_;  // while run() works, if there can be one
   int watch_ = -1;  // inotify: another process put something into the outbox
   bool stopping_ = false;

@@ -11,7 +11,6 @@ using std::chrono::milliseconds;
 
 constexpr std::uint32_t protocol_version = 1;
 constexpr std::size_t asks_max = 16;
-constexpr auto notification_memory = std::chrono::hours(24);
 
 // What the gateway may ask of us, within reason: a wrong number must neither flood it nor silence
 // us for good.
@@ -156,7 +155,9 @@ void Conversation::received(const v1::Frame& frame) {
       for (const v1::Receipt& receipt : frame.receipts().receipts()) on_receipt(receipt);
       return;
     case v1::Frame::kNotification:
-      return on_notification(frame.notification());
+      // A gateway asks only whom it has welcomed.
+      if (state_ == State::publishing) decisions_.push_back(TaskAsked{frame.notification()});
+      return;
     case v1::Frame::kDrain:
       return leave(
           comeback(bounded(frame.drain().reconnect_slot_ms())), "drained",
@@ -295,34 +296,12 @@ void Conversation::on_receipt(const v1::Receipt& receipt) {
   }
 }
 
-void Conversation::on_notification(const v1::Notification& notification) {
-  const SteadyTime now = clock_.steady();
-  while (!answered_order_.empty() && (answered_order_.front().first + notification_memory <= now ||
-                                      answered_order_.size() >= config_.notifications_max)) {
-    answered_.erase(answered_order_.front().second);
-    answered_order_.pop_front();
-  }
-  auto known = answered_.find(notification.notification_id());
-  if (known == answered_.end()) {
-    const bool can = notification.task() == v1::TASK_MACHINE_POLICY ||
-                     notification.task() == v1::TASK_HARDWARE_INVENTORY ||
-                     notification.task() == v1::TASK_DISCOVERY;
-    known = answered_
-                .emplace(notification.notification_id(),
-                         can ? v1::TASK_OUTCOME_ACCEPTED : v1::TASK_OUTCOME_UNKNOWN_TASK)
-                .first;
-    answered_order_.emplace_back(now, notification.notification_id());
-    if (can) decisions_.push_back(RunTask{notification.task()});
-  }
+bool Conversation::tell(const v1::TaskResult& result) {
+  if (state_ != State::publishing) return false;
   v1::Frame frame;
-  v1::TaskResult& result = *frame.mutable_task_result();
-  result.set_notification_id(notification.notification_id());
-  result.set_outcome(known->second);
-  if (known->second == v1::TASK_OUTCOME_UNKNOWN_TASK) {
-    result.set_message("This agent does not know task " + std::to_string(notification.task()) +
-                       ".");
-  }
+  *frame.mutable_task_result() = result;
   send(std::move(frame));
+  return true;
 }
 
 void Conversation::on_refused(const v1::Refused& refused) {

@@ -11,7 +11,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -40,7 +39,6 @@ struct ConversationConfig {
   std::size_t batch_bytes_max = 256 << 10;  ///< In one Publish of several reports.
   /// Sent without a receipt; one report may be larger, alone.
   std::size_t in_flight_bytes_max = 1 << 20;
-  std::size_t notifications_max = 256;  ///< Ids remembered, each for a day.
 };
 
 /// What the owner is to do, in this order.
@@ -62,9 +60,9 @@ struct ReportsSettled {
   std::string status, code, message;
   std::int64_t at_ms;
 };
-/// A push: put the task on the schedule. It has been answered.
-struct RunTask {
-  v1::Task task;
+/// A push: answer it with tell().
+struct TaskAsked {
+  v1::Notification asked;
 };
 struct SendFullState {
   std::string reason;
@@ -97,7 +95,7 @@ struct EnrolmentEnded {
   std::string agent_id, code, message;
 };
 using Decision =
-    std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, RunTask,
+    std::variant<OpenLink, CloseLink, SendFrame, ReportsStored, ReportsSettled, TaskAsked,
                  SendFullState, Directed, Welcomed, RenewIncarnation, StateChanged, Answered, AsksLost, EnrolmentEnded>;
 
 /// The agent's half of the protocol as a machine: frames and moments in, frames and decisions out.
@@ -143,6 +141,8 @@ class Conversation {
   /// Asks the site through the gateway, one question after the other as the gateway wants it; Answered or AsksLost follows, or
   /// nothing if the gateway keeps silent for ask_patience. False when there is no gateway to ask, or 16 questions wait already.
   bool ask(const v1::Ask& ask);
+  /// Of a task that was asked for. False when there is no gateway to hear it.
+  bool tell(const v1::TaskResult& result);
   std::vector<Decision> take_decisions();
 
   bool publishing() const { return state_ == State::publishing; }
@@ -165,7 +165,6 @@ class Conversation {
   void on_welcome(const v1::Welcome& welcome);
   void on_enrol_result(const v1::EnrolResult& result);
   void on_receipt(const v1::Receipt& receipt);
-  void on_notification(const v1::Notification& notification);
   void on_refused(const v1::Refused& refused);
   void on_answer(const v1::Answer& answer);
   void send_ask();
@@ -208,8 +207,6 @@ class Conversation {
 
   std::deque<v1::Ask> asks_;  // the first is with the gateway, the others wait
   SteadyTime ask_due_{};      // when the first is given up
-  std::unordered_map<std::uint64_t, v1::TaskOutcome> answered_;
-  std::deque<std::pair<SteadyTime, std::uint64_t>> answered_order_;
 };
 
 }  // namespace greengate::agent

@@ -11,6 +11,8 @@
 #include "agent/software/view.h"
 #include "agent/state_directory.h"
 #include "agent/status.h"
+#include "agent/tasks/log_package.h"
+#include "agent/trees/encoding.h"
 #include "agent/trees/pace.h"
 #include "core/log.h"
 
@@ -59,6 +61,7 @@ struct Options {
   std::int64_t command_patience_ms = 10'000;
   std::int64_t installed_at_ms = 0;
   std::string custom_problems;
+  std::string output;
 
   // policy, locate
   bool refresh = false;
@@ -193,7 +196,23 @@ int inventory(const Options& options) {
   return std::cout.flush() ? 0 : exit_failed;
 }
 
+// The package of the agent's own logs; its path and hash, not its content, go to the agent.
+int collect_logs(const Options& options) {
+  become_low_priority();
+  const auto config = config_or_complaints(options);
+  if (!config) return exit_config;
+  const SystemClock clock;
+  std::vector<LogPart> extra;
+  if (auto outbox = Outbox::open_to_read({config->outbox_file()}, clock))
+    extra.push_back({"status.json", status_json(**outbox, 200), to_millis(clock.wall()) / 1'000});
+  const auto hash = write_log_package(config->tasks.logs, config->may_run_commands, extra, options.output);
+  if (!hash) return complain(hash.error());
+  std::cout << to_hex(*hash) << '\n';
+  return std::cout.flush() ? 0 : exit_failed;
+}
+
 int collect(const Options& options) {
+  if (options.what == "logs") return collect_logs(options);
   const SystemClock clock;
   MachineView view;
   view.may_run_commands = !options.no_commands;
@@ -407,7 +426,8 @@ int main(int argc, char** argv) {
   CLI::App* collect_command = app.add_subcommand("collect", "")->group("");
   collect_command->add_option("what", options.what)
       ->required()
-      ->check(CLI::IsMember({"discovery", "inventory", "software", "files"}));
+      ->check(CLI::IsMember({"discovery", "inventory", "software", "files", "logs"}));
+  collect_command->add_option("--output", options.output);
   collect_command->add_option("--command-patience-ms", options.command_patience_ms);
   collect_command->add_option("--installed-at-ms", options.installed_at_ms);
   collect_command->add_flag("--no-commands", options.no_commands);

@@ -36,6 +36,7 @@ class CollectionRunner {
 
   Result<void> start(Collection what);
   bool running() const { return child_ > 0; }
+  Collection what() const { return what_; }
   /// Readable when poll() may have something; -1 while nothing runs or only the end is awaited.
   int fd() const { return output_; }
   SteadyTime next_due() const;

@@ -5,6 +5,7 @@
 #include "simulators/management_point/management_point.h"
 #include "simulators/notification_server/calibrate.h"
 #include "simulators/notification_server/notification_server.h"
+#include "simulators/windows/command.h"
 
 #include <boost/asio.hpp>
 #include <boost/json.hpp>
@@ -343,6 +344,7 @@ int main_with(int argc, char** argv) {
   CLI::App* const both = app.add_subcommand(
       "both",
       "Both in one process, the notification server knowing the management point's clients");
+  WindowsCommand windows(app);
   for (CLI::App* const each : {mp, notify, both}) add_common(*each, o);
   for (CLI::App* const each : {mp, both}) add_mp(*each, o);
   for (CLI::App* const each : {notify, both}) add_notify(*each, o);
@@ -353,6 +355,7 @@ int main_with(int argc, char** argv) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
   }
+  if (windows.chosen()) return windows.run();
   o.mp = mp->parsed() || both->parsed();
   o.notify = notify->parsed() || both->parsed();
   return run(o);

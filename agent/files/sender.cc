@@ -122,7 +122,7 @@ void FileSender::take(FilePlan plan) {
   again_ = plan.unsettled > 0;
   files_ = bytes_ = 0;
   busy_ = true;
-  if (current_) {
+  if (current_ && !own_) {
     const auto same =
         std::find_if(queue_.begin(), queue_.end(), [&](const PlannedFile& file) {
           return file.place == current_->place && file.standing == current_->standing &&
@@ -136,6 +136,11 @@ void FileSender::take(FilePlan plan) {
     }
   }
   next_ = clock_.steady();
+}
+
+void FileSender::send_own(PlannedFile file) {
+  next_own_ = std::move(file);
+  next_ = std::min(next_, not_before_);
 }
 
 SteadyTime FileSender::next_due() const {
@@ -181,9 +186,14 @@ void FileSender::restart() {
 void FileSender::drop(const char* why, bool again) {
   log_.warn("file transfer given up", kv("path", escaped_name(current_->place.whole())),
             kv("why", why));
-  again_ = again_ || again;
+  if (own_) {
+    own_over_ = false;
+  } else {
+    again_ = again_ || again;
+  }
   withdraw();
   current_.reset();
+  own_ = false;
   forget_note();
 }
 
@@ -235,6 +245,12 @@ FileSender::Chunks FileSender::look_at_chunks() {
 }
 
 Result<void> FileSender::complete() {
+  if (own_) {
+    own_ = false;
+    own_over_ = true;
+    current_.reset();
+    return outbox_.keep_note({note_name, ""});
+  }
   SentFile& sent = ledger_.files[current_->place.whole()];
   sent.standing = current_->standing;
   sent.sha256 = current_->sha256;
@@ -251,12 +267,21 @@ Result<void> FileSender::complete() {
 }
 
 Result<FileSender::Progress> FileSender::work() {
+  auto progress = work_on();
+  if (progress) progress->own_over = std::exchange(own_over_, std::nullopt);
+  return progress;
+}
+
+Result<FileSender::Progress> FileSender::work_on() {
   Progress progress;
   if (!busy() || clock_.steady() < next_) return progress;
   next_ = clock_.steady() + look_again;
   // Each round ends a transfer or leaves; a restarted one goes on at once.
-  while (current_ || !queue_.empty()) {
-    if (!current_) {
+  while (current_ || next_own_ || !queue_.empty()) {
+    if (!current_ && next_own_) {
+      begin(*std::exchange(next_own_, std::nullopt));
+      own_ = true;
+    } else if (!current_) {
       begin(queue_.front());
       queue_.pop_front();
     }
@@ -274,7 +299,7 @@ Result<FileSender::Progress> FileSender::work() {
       if (auto completed = complete(); !completed) return pass(completed);
       continue;
     }
-    if (!busy_) return progress;  // half-sent, and no plan yet says that it is still the same
+    if (!busy_ && !own_) return progress;  // half-sent, and no plan yet says that it is still the same
     const OutboxCount lane = outbox_.count(v1::LANE_FILES);
     const bool room = lane.reports < config_.window_reports &&
                       (lane.reports == 0 || lane.bytes < config_.window_bytes);

@@ -41,8 +41,11 @@ class FileSender {
   /// A new plan. What the last one left is forgotten, except a transfer that is still right.
   void take(FilePlan plan);
   /// Something half-sent waits for a plan, since the agent was stopped in between.
-  bool needs_plan() const { return current_ && !busy_ && !all_put(); }
-  bool busy() const { return busy_ || (current_ && all_put()); }
+  bool needs_plan() const { return current_ && !busy_ && !all_put() && !own_; }
+  bool busy() const { return busy_ || (current_ && (own_ || all_put())) || next_own_; }
+  /// A file of the agent's own, before everything planned that has not begun; the ledger does not learn of it. One at a time: a later one takes
+  /// the place of one not begun. It does not outlive the agent.
+  void send_own(PlannedFile file);
   /// max: nothing to do before the outbox changes.
   SteadyTime next_due() const;
   void outbox_changed() { next_ = std::min(next_, not_before_); }
@@ -55,6 +58,7 @@ class FileSender {
     bool run_over = false;             ///< Once, when everything planned is done.
     bool again = false;                ///< With run_over: some file changed meanwhile or got lost.
     std::uint64_t files = 0, bytes = 0;  ///< With run_over: what was sent.
+    std::optional<bool> own_over;        ///< Once for each send_own: whether the gateway has the whole file.
   };
   /// Does what is due: at most one chunk.
   Result<Progress> work();
@@ -78,6 +82,7 @@ class FileSender {
     static std::optional<Transfer> decode(const std::string& note);
   };
   bool all_put() const { return current_->next == current_->count; }
+  Result<Progress> work_on();
   void begin(const PlannedFile& file);
   enum class Chunks { kept, waiting, lost, rejected };
   Chunks look_at_chunks();
@@ -97,6 +102,9 @@ class FileSender {
   FileLedger ledger_;
   std::deque<PlannedFile> queue_;
   std::optional<Transfer> current_;
+  std::optional<PlannedFile> next_own_;
+  bool own_ = false;  // current_ is the agent's own file
+  std::optional<bool> own_over_;
   bool busy_ = false;
   bool again_ = false;
   std::uint64_t files_ = 0, bytes_ = 0;

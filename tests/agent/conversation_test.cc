@@ -598,49 +598,28 @@ v1::Frame push(std::uint64_t id, int task) {
   return frame;
 }
 
-TEST_F(ConversationTest, PushIsAnsweredAtOnceAndDoneOnce) {
-  publishing().received(push(9, v1::TASK_HARDWARE_INVENTORY));
-  int runs = 0, answers = 0;
-  const auto count = [&] {
-    for (const Decision& decision : conversation_->take_decisions()) {
-      runs += std::holds_alternative<RunTask>(decision) ? 1 : 0;
-      if (const auto* frame = std::get_if<SendFrame>(&decision)) {
-        EXPECT_EQ(frame->frame.task_result().notification_id(), 9u);
-        EXPECT_EQ(frame->frame.task_result().outcome(), v1::TASK_OUTCOME_ACCEPTED);
-        ++answers;
-      }
-    }
-  };
-  count();
-  clock_.advance(23h);
+TEST_F(ConversationTest, PushesArePassedOnAndAnswersSentOnceWelcomed) {
+  v1::TaskResult result;
+  result.set_notification_id(9);
+  result.set_outcome(v1::TASK_OUTCOME_COMPLETED);
+  begin().connected();
+  conversation_->take_decisions();
   conversation_->received(push(9, v1::TASK_HARDWARE_INVENTORY));
-  count();
-  EXPECT_EQ(runs, 1);
-  EXPECT_EQ(answers, 2);
-  clock_.advance(2h);
+  EXPECT_THAT(conversation_->take_decisions(), IsEmpty());
+  EXPECT_FALSE(conversation_->tell(result));
+  conversation_->received(welcome());
+  conversation_->take_decisions();
   conversation_->received(push(9, v1::TASK_HARDWARE_INVENTORY));
-  count();
-  EXPECT_EQ(runs, 2);
-}
-
-TEST_F(ConversationTest, RememberedPushesAreBounded) {
-  config_.notifications_max = 4;
-  publishing();
-  for (std::uint64_t id = 1; id <= 5; ++id) conversation_->received(push(id, v1::TASK_DISCOVERY));
-  EXPECT_EQ(taken<RunTask>().size(), 5u);
-  conversation_->received(push(5, v1::TASK_DISCOVERY));
-  EXPECT_THAT(taken<RunTask>(), IsEmpty());
-  conversation_->received(push(1, v1::TASK_DISCOVERY));
-  EXPECT_EQ(taken<RunTask>().size(), 1u);
-}
-
-TEST_F(ConversationTest, UnknownTaskIsSaidToBeUnknown) {
-  publishing().received(push(9, 42));
-  const auto decisions = conversation_->take_decisions();
-  ASSERT_EQ(decisions.size(), 1u);
-  const v1::TaskResult& result = std::get<SendFrame>(decisions[0]).frame.task_result();
-  EXPECT_EQ(result.outcome(), v1::TASK_OUTCOME_UNKNOWN_TASK);
-  EXPECT_NE(result.message(), "");
+  conversation_->received(push(9, v1::TASK_HARDWARE_INVENTORY));
+  const auto asked = taken<TaskAsked>();
+  ASSERT_EQ(asked.size(), 2u) << "whether it is a repeat, the desk knows";
+  EXPECT_EQ(asked[0].asked.notification_id(), 9u);
+  EXPECT_TRUE(conversation_->tell(result));
+  const auto sent = taken<SendFrame>();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].frame.task_result().outcome(), v1::TASK_OUTCOME_COMPLETED);
+  conversation_->connection_lost(lost());
+  EXPECT_FALSE(conversation_->tell(result));
 }
 
 TEST_F(ConversationTest, DirectionsArePassedOnOnceWelcomed) {

@@ -593,5 +593,93 @@ TEST_F(Files, NoteThatMakesNoSenseIsForgotten) {
   }
 }
 
+// ---- the agent's own file ----
+
+class OwnFile : public Files {
+ protected:
+  PlannedFile own(const std::string& content) {
+    write(state() + "/package", content);
+    struct stat about {};
+    EXPECT_EQ(stat((state() + "/package").c_str(), &about), 0);
+    return {{state(), "package"}, standing_of(about), sha256(content), true};
+  }
+  // Until the word about it comes, everything stored on the way.
+  std::optional<bool> word() {
+    for (int rounds = 0; rounds < 1'000; ++rounds) {
+      const auto progress = sender_->work();
+      EXPECT_TRUE(progress);
+      if (!progress || progress->own_over) return progress ? progress->own_over : std::nullopt;
+      store_all();
+    }
+    return std::nullopt;
+  }
+};
+
+TEST_F(OwnFile, IsSentWithoutAPlanAndNotRemembered) {
+  const std::string content = random_content(5'500);
+  sender_->send_own(own(content));
+  EXPECT_FALSE(sender_->needs_plan());
+  EXPECT_LE(sender_->next_due(), clock_.steady());
+  EXPECT_EQ(word(), true);
+  ASSERT_THAT(whole_files(), SizeIs(1));
+  EXPECT_EQ(whole_files()[0], std::pair(std::string("package"), content));
+  EXPECT_TRUE(FileLedger::load(ledger_file()).files.empty());
+  EXPECT_EQ(outbox_->note("file-transfer"), "");
+  EXPECT_FALSE(sender_->busy());
+  EXPECT_EQ(sender_->next_due(), SteadyTime::max());
+}
+
+TEST_F(OwnFile, WaitsForTheFileInHandAndGoesBeforeTheRest) {
+  write(tree("conf/a.conf"), random_content(6'000));
+  sender_->take(plan());
+  work();
+  sender_->send_own(own("mine"));
+  run_to_the_end();
+  ASSERT_THAT(whole_files(), SizeIs(3));
+  EXPECT_EQ(whole_files()[0].first, "a.conf");
+  EXPECT_EQ(whole_files()[1].first, "package");
+  EXPECT_EQ(whole_files()[2].first, "b.conf");
+}
+
+TEST_F(OwnFile, APlanMeanwhileLeavesItAlone) {
+  const std::string content = random_content(9'000);
+  sender_->send_own(own(content));
+  work();
+  sender_->take(plan());
+  run_to_the_end();
+  EXPECT_EQ(whole_files()[0].second, content);
+  EXPECT_THAT(transfers(), SizeIs(3));
+}
+
+TEST_F(OwnFile, ThatChangesIsGivenUpAndSaidSo) {
+  sender_->send_own(own(random_content(9'000)));
+  work();
+  store_all();
+  own("another");
+  EXPECT_EQ(word(), false);
+  EXPECT_EQ(outbox_->note("file-transfer"), "");
+}
+
+TEST_F(OwnFile, ARejectedChunkEndsIt) {
+  sender_->send_own(own(random_content(2'500)));
+  work();
+  const std::uint64_t last = outbox_->last_sequence();
+  ASSERT_TRUE(outbox_->settled(1, last, "rejected", "files.too_large", "", 1));
+  sender_->outbox_changed();
+  EXPECT_EQ(word(), false);
+}
+
+TEST_F(OwnFile, HalfSentByADeadAgentMakesWayForTheNext) {
+  sender_->send_own(own(random_content(9'000)));
+  work();
+  start_again();
+  EXPECT_TRUE(sender_->needs_plan());
+  const std::string content = random_content(3'000);
+  sender_->send_own(own(content));
+  sender_->take({});
+  EXPECT_EQ(word(), true);
+  EXPECT_EQ(whole_files().back().second, content);
+}
+
 }  // namespace
 }  // namespace greengate::agent

@@ -131,6 +131,41 @@ TEST(AgentConfig, WatchingsDefaultsAreTheOnesTheFileNames) {
   EXPECT_NE(text.find("accounting_file"), std::string::npos);
 }
 
+TEST(AgentConfig, TasksDefaultsAreTheOnesTheFileNames) {
+  std::ifstream file(GREENGATE_SOURCE_DIR "/deploy/greengate-agent.toml");
+  std::string line, text = "[gateway]\nendpoints = [\"tcp://g:7443\"]\nkey = \"" + key + "\"\n";
+  bool inside = false;
+  std::size_t keys = 0;
+  while (std::getline(file, line)) {
+    if (line.starts_with('[')) inside = line == "[tasks]" || line == "[scan]" || line == "[restart]" || line == "[logs]" || line == "[state_messages]";
+    if (!inside) continue;
+    const bool key_line = line.starts_with('#') && line.size() > 1 && line[1] != ' ';
+    if (key_line) ++keys;
+    text += (key_line ? line.substr(1) : line) + "\n";
+  }
+  const LoadedConfig named = load_config_text(text, "t"), plain = load_config_text(enough, "t");
+  EXPECT_THAT(named.problems, IsEmpty());
+  EXPECT_EQ(named.config.tasks, plain.config.tasks);
+  EXPECT_GE(keys, 22u);
+}
+
+TEST(AgentConfig, NamesEveryMistakeOfWhatTasksMayDo) {
+  const LoadedConfig loaded = load_config_text(
+      enough + "[tasks]\nrefuse = [\"reboot\"]\nverbose_log_for = \"1s\"\n"
+               "[scan]\nscanners = [\"clamscan\"]\nquick_paths = [\"tmp\"]\narguments = [\"/etc\"]\ntime_max = \"30d\"\nupdater = [\"freshclam\"]\n"
+               "[restart]\ncommand = [\"shutdown\"]\ngrace = \"2d\"\nveto_file = \"no-restart\"\n"
+               "[logs]\nfiles = [\"/var/*/a.log\", \"/var/log/\"]\nbytes_max = \"1KiB\"\n",
+      "t");
+  for (const char* expected :
+       {"tasks.refuse has \"reboot\"", "tasks.verbose_log_for is \"1s\"", "scan.scanners has \"clamscan\"", "scan.quick_paths has \"tmp\"",
+        "scan.arguments has \"/etc\"", "scan.time_max is \"30d\"", "scan.updater begins with \"freshclam\"", "restart.command begins with \"shutdown\"",
+        "restart.grace is \"2d\"", "restart.veto_file has \"no-restart\"", "logs.files has \"/var/*/a.log\"", "logs.files has \"/var/log/\"",
+        "logs.bytes_max is 1024 bytes"}) {
+    EXPECT_THAT(loaded.problems, ::testing::Contains(HasSubstr(expected)));
+  }
+  EXPECT_EQ(loaded.problems.size(), 13u);
+}
+
 TEST(AgentConfig, NamesEveryMistakeOfWhatIsWatched) {
   const LoadedConfig loaded = load_config_text(
       enough +

@@ -199,9 +199,12 @@ int run(const Options& options) {
   std::printf("violations noted        %s\n", boost::json::serialize(site->call("violations?limit=3")).c_str());
 
   const auto leaving = std::chrono::steady_clock::now();
+  const double cpu_leaving = cpu_seconds();
   pool.drain(std::chrono::steady_clock::now() + std::chrono::seconds(60));
-  std::printf("signed off              all but %zu in %.1f s\n", pool.view().sessions, since(leaving));
+  const double drained = since(leaving);
   pool.stop();
+  std::printf("signed off              all but %zu in %.1f s, stopped after %.1f s; our CPU %.0f us a session\n", pool.view().sessions, drained,
+              since(leaving), (cpu_seconds() - cpu_leaving) * 1e6 / options.sessions);
   guard.reset();
   net.stop();
   thread.join();

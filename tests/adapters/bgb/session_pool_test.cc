@@ -1,6 +1,8 @@
 #include "adapters/bgb/session_pool.h"
 
+#include "adapters/bgb/profile.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/metrics.h"
 #include "tests/adapters/bgb/peer.h"
 #include "tests/adapters/bgb/pool_stage.h"
@@ -401,6 +403,39 @@ TEST(BgbSessionPool, DoesNothingWhenItIsNotEnabled) {
   house.pool->open(agent(1));
   house.pool->drain(std::chrono::steady_clock::now() + seconds(5));
   EXPECT_FALSE(house.pool->view(agent(1)));
+}
+
+// Goal: nobody runs on a guess without being told. Method: two servers of different profiles; each value of each is said once.
+TEST(BgbSessionPool, SaysAtStartEveryValueThatIsOnlyGuessed) {
+  static std::mutex mutex;
+  static std::vector<std::string> lines;
+  lines.clear();
+  set_log_sink([](std::string_view line) {
+    std::lock_guard lock(mutex);
+    lines.emplace_back(line);
+  });
+  const auto identity = make_identity("mp");
+  const PinFile pin(identity.certificate_pem);
+  BgbConfig config = quick_config("127.0.0.1:10123", pin.path());
+  config.servers = {"127.0.0.1:10123", "127.0.0.2:10123", "127.0.0.3:10123"};
+  config.server_profiles = {"127.0.0.2:10123=B"};
+  {
+    House house(config);
+    EXPECT_TRUE(house.pool->start());
+  }
+  set_log_sink({});
+  std::lock_guard lock(mutex);
+  const auto said = [&](const std::string& text) {
+    return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.find(text) != std::string::npos; });
+  };
+  EXPECT_EQ(said("server=127.0.0.1:10123 profile=A"), 1);
+  EXPECT_EQ(said("server=127.0.0.2:10123 profile=B"), 1);
+  for (const char* name : {"A", "B"}) {
+    const auto profile = adapters::bgb::built_in_profile(name);
+    ASSERT_GT(profile->guesses.size(), 10u);
+    for (const auto& [key, value] : profile->guesses)
+      EXPECT_EQ(said(std::string("guessed\" profile=") + name + " key=" + key + " "), 1) << key;
+  }
 }
 
 TEST(BgbSessionPool, SaysAtStartWhatIsWrong) {

@@ -14,8 +14,17 @@
 
 namespace greengate::test {
 
-using namespace adapters::bgb;
 using adapters::BgbPush;
+using adapters::bgb::Kind;
+using adapters::bgb::Member;
+using adapters::bgb::Message;
+using adapters::bgb::PushMemoryInRam;
+using adapters::bgb::Session;
+using adapters::bgb::SessionActions;
+using adapters::bgb::SessionAlarm;
+using adapters::bgb::SessionNote;
+using adapters::bgb::SessionRules;
+using adapters::bgb::SessionState;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;

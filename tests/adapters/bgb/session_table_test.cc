@@ -9,6 +9,8 @@
 namespace greengate::test {
 namespace {
 
+using adapters::bgb::state_name;
+
 class BgbSessionTable : public BgbSession {
  protected:
   // A session of a profile with `versions` version pairs, in this state.

@@ -14,6 +14,8 @@
 namespace greengate::test {
 namespace {
 
+using namespace adapters::bgb;
+
 TEST_F(BgbSession, SignsInAndGoesOnlineWithTheConfirmation) {
   session->open(now(), *this);
   EXPECT_EQ(session->state(), SessionState::queued);
