@@ -213,8 +213,9 @@ class Calibration(unittest.TestCase):
         with estate() as world:
             world.start_site()
             out = world.folder / "captured.json"
-            calibrating = world.stage.start("greengate-sim", "notify", "--calibrate", "--dir", world.folder / "lab", "--profile-out", out,
-                                            "--profile-name", "lab", stdout=subprocess.PIPE)
+            calibrating = subprocess.Popen([BIN / "greengate-sim", "notify", "--calibrate", "--dir", world.folder / "lab", "--profile-out", out,
+                                            "--profile-name", "lab", "--calibrate-wait", "90"], stdout=subprocess.PIPE)
+            self.addCleanup(calibrating.wait, 100)
             with calibrating.stdout as lines:
                 port = json.loads(lines.readline())["notify_port"]
                 world.ports["notify_port"], given = port, world.ports["notify_port"]

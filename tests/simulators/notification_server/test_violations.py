@@ -434,7 +434,7 @@ class Violations(unittest.TestCase):
         for source in (root / "simulators/notification_server").glob("*.cc"):
             text = source.read_text(encoding="utf-8")
             names.update(m.group(0).strip('"') for m in re.finditer(
-                r'"(frame|text|xml|schema|signin|session|keepalive|response|notify)\.[a-z_]+"', text))
+                r'"(frame|text|xml|schema|signin|session|keepalive|response|http|calibrate|notify)\.[a-z_]+"', text))
             names.update(re.findall(r'\{"([a-z_]+)",\s*&C::', text))
             names.update(re.findall(r'\{"([a-z-]+)", Fault::', text))
         names = {n.replace("payload-size", "") if re.match("payload-size-(huge|larger)", n) else n
