@@ -135,7 +135,7 @@ std::vector<ConfigProblem> WnsSettings::problems() const {
   // WNS answers 400 to a cached push without time to live.
   between("ttl_min", ttl_min, second, day);
   between("ttl_max", ttl_max, ttl_min, 30 * day);
-  between("poll_interval", poll_interval, minute, 30 * day);
+  between("poll_interval", poll_interval, second, 30 * day);
   if (confirm_after.size() > 6) complain("confirm_after", "takes at most six times.");
   milliseconds before(0);
   for (const std::string& text : confirm_after) {
@@ -151,7 +151,7 @@ std::vector<ConfigProblem> WnsSettings::problems() const {
   count("pushes_per_wake_max", pushes_per_wake_max, 1, 100);
   between("retry_cap", retry_cap, second, day);
   count("batch_devices_max", batch_devices_max, 1, 1'000'000);
-  between("session_life_max", session_life_max, minute, day);
+  between("session_life_max", session_life_max, second, day);
   count("in_flight_max_per_app", in_flight_max_per_app, 1, 1'000);
   count("pushes_per_second", pushes_per_second, 1, 10'000);
   count("pushes_burst", pushes_burst, 1, 10'000);
@@ -170,17 +170,17 @@ std::vector<ConfigProblem> WnsSettings::problems() const {
   between("token_margin_max", token_margin_max, milliseconds(0), hour);
   between("token_backoff_base", token_backoff_base, milliseconds(100), hour);
   between("token_backoff_cap", token_backoff_cap, token_backoff_base, day);
-  between("credentials_refused_retry", credentials_refused_retry, minute, 7 * day);
+  between("credentials_refused_retry", credentials_refused_retry, second, 7 * day);
   between("credentials_suspect_window", credentials_suspect_window, second, day);
   between("credentials_suspect_probe", credentials_suspect_probe, second, day);
   between("secrets_check", secrets_check, second, day);
-  between("channel_renew_due", channel_renew_due, hour, 365 * day);
-  between("channel_replace_age", channel_replace_age, hour, 365 * day);
+  between("channel_renew_due", channel_renew_due, second, 365 * day);
+  between("channel_replace_age", channel_replace_age, second, 365 * day);
   between("channel_life", channel_life, channel_replace_age, 365 * day);
-  between("pfn_spacing", pfn_spacing, minute, 365 * day);
+  between("pfn_spacing", pfn_spacing, second, 365 * day);
   count("pfn_attempts_per_day", pfn_attempts_per_day, 1, 64);
-  between("push_unsupported", push_unsupported, minute, 365 * day);
-  between("quarantine", quarantine, minute, 365 * day);
+  between("push_unsupported", push_unsupported, second, 365 * day);
+  between("quarantine", quarantine, second, 365 * day);
   count("uri_changes_per_day", uri_changes_per_day, 1, 10'000);
   count("channels_in_memory_max", channels_in_memory_max, 1'000, 10'000'000);
   return found;

@@ -227,6 +227,25 @@ TEST(Tokens, RefusedTwiceStopTheAppAndNotTheChannels) {
   EXPECT_EQ(lab.metric("greengate_wns_alarms_total{alarm=\"credentials_suspect\"}"), 1);
 }
 
+TEST(Tokens, RefusedTwiceToOneWakeMakeItWaitHoweverFarApart) {
+  Lab lab;
+  lab.enroll(1);
+  lab.script = [](const PushOrder&) { return answered(401); };
+  lab.token_script = [&](const TokenOrder&) -> Result<TokenGrant> {
+    if (lab.token_requests == 2) return fail(Remedy::retry, "wns.token_busy", "Later.", minutes(6));
+    return Lab::grant("TOKEN-" + std::to_string(lab.token_requests));
+  };
+  lab.wake(1);
+  lab.advance(minutes(6));
+  ASSERT_EQ(lab.pushes.size(), 2u);
+  EXPECT_FALSE(lab.core->tokens(0).suspect());
+  EXPECT_EQ(lab.wake_state(1), "waiting_token");
+  lab.advance(seconds(59));
+  EXPECT_EQ(lab.pushes.size(), 2u);
+  lab.advance(seconds(1));
+  EXPECT_EQ(lab.pushes.size(), 3u);
+}
+
 TEST(Tokens, RefusedForGoodAreAskedForOnceAnHourUntilTheSecretIsReplaced) {
   Lab lab;
   lab.enroll(1);
