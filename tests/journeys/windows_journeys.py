@@ -6,8 +6,7 @@ import os
 import subprocess
 import unittest
 
-import main_job
-from estate import estate
+from estate import estate, main_job
 from scripted_windows_device import PUSH, WindowsDevice, fingerprint, make_certificate
 
 SCAN = "./Vendor/MSFT/Defender/Scan"
