@@ -3,11 +3,11 @@
 import http.client
 import json
 import os
+import pathlib
 import subprocess
 import unittest
 
-import main_job
-from estate import estate
+from estate import estate, main_job
 from scripted_windows_device import PUSH, WindowsDevice, fingerprint, make_certificate
 
 SCAN = "./Vendor/MSFT/Defender/Scan"
@@ -169,7 +169,7 @@ class Simulated:
         self.more = (self.windows.more.replace("127.0.0.1:0", f"127.0.0.1:{port}") +
                      f'[wns]\nenabled = true\nca_file = "{self.ready["wns_ca"]}"\nfingerprint_key_file = "{self.windows.folder}/wns-fingerprint.key"\n'
                      f'connect_override = ["notify.windows.com=127.0.0.1:{wns}", "login.live.com=127.0.0.1:{wns}"]\n'
-                     f'push_spacing = "1s"\npfn_spacing = "1s"\n{more_wns}'
+                     f'push_spacing = "1s"\npfn_spacing = "1min"\n{more_wns}'
                      f'[[wns.app]]\npfn = "{app["pfn"]}"\nauth = "legacy"\nclient_id = "{app["client_id"]}"\nsecret_files = ["{secret}"]\n')
         world.start_gateway(more=self.more)
 
@@ -199,7 +199,7 @@ class Simulated:
         return agent
 
     def write_table(self):
-        listed = json.loads(open(self.ready["enrolments"]).read())["devices"]
+        listed = json.loads(pathlib.Path(self.ready["enrolments"]).read_text())["devices"]
         text = "".join(f'[[device]]\nname = "{d["name"]}"\ndevice_id = "{d["device_id"]}"\ncertificate_sha256 = "{d["certificate_sha256"]}"\n' for d in listed)
         self.windows.table.with_suffix(".next").write_text(text)
         os.replace(self.windows.table.with_suffix(".next"), self.windows.table)
@@ -237,7 +237,12 @@ class Woken(unittest.TestCase):
             self.assertEqual(sim.windows.entry(sent)[0], "waiting", "a wake that fails does not fail the work")
             sim.do("device.session", device="d1")  # its poll
             sim.windows.until(sent, "done")
-            world.wait("a new channel", lambda: sim.about(agent)["channel"] == "active" and sim.about(agent)["channel_fingerprint"] != old)
+
+            def renewed():
+                sim.do("device.session", device="d1")  # the gateway renews at most once in pfn_spacing
+                return sim.about(agent)["channel"] == "active" and sim.about(agent)["channel_fingerprint"] != old
+
+            world.wait("a new channel", renewed, 240)
             before = len(sim.causes("d1"))
             again = sim.windows.send("machine_policy", agent)
             sim.windows.until(again, "done")
