@@ -82,8 +82,10 @@ void Device::plant_push() {
 
 void Device::plant_poll() {
   const std::string poll = "Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Poll/";
-  constexpr std::array<const char*, 3> intervals{"IntervalForFirstSetOfRetries", "IntervalForSecondSetOfRetries", "IntervalForRemainingScheduledRetries"};
-  constexpr std::array<const char*, 3> numbers{"NumberOfFirstRetries", "NumberOfSecondRetries", "NumberOfRemainingScheduledRetries"};
+  constexpr std::array<const char*, 3> intervals{"IntervalForFirstSetOfRetries", "IntervalForSecondSetOfRetries",
+                                                 "IntervalForRemainingScheduledRetries"};
+  constexpr std::array<const char*, 3> numbers{"NumberOfFirstRetries", "NumberOfSecondRetries",
+                                               "NumberOfRemainingScheduledRetries"};
   for (std::size_t i = 0; i < 3; ++i)
     for (const bool interval : {true, false}) {
       DmNode node;

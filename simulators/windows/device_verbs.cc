@@ -142,13 +142,16 @@ void Windows::plan_device_verbs() {
     if (in.flag("session", true) && device.start_session("report")) answer.session = device.sessions().back();
   });
   verbs_["device.session"] = with([](mdm::Device& device, Fields& in, Answer& answer) {
-    if (in.text("channel") == "new" && !device.renew_now()) return refuse(answer, 409, "device.no_pfn", "The device has no PFN to renew with.");
-    if (!device.start_session(in.text("cause", "user"))) return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
+    if (in.text("channel") == "new" && !device.renew_now())
+      return refuse(answer, 409, "device.no_pfn", "The device has no PFN to renew with.");
+    if (!device.start_session(in.text("cause", "user")))
+      return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
     answer.session = device.sessions().back();
   });
   verbs_["device.session.open"] = with([](mdm::Device& device, Fields&, Answer& answer) {
     device.hold_session(true);
-    if (!device.start_session("user")) return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
+    if (!device.start_session("user"))
+      return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
     answer.session = device.sessions().back();
   });
   verbs_["device.session.resume"] = with([](mdm::Device& device, Fields&, Answer& answer) {
