@@ -102,11 +102,10 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
 
   // State that verbs change.
   Power& power() { return power_; }
-  void power_changed(bool was_connected, bool had_network);
+  void power_changed(bool was_connected);
   DeviceFaults& faults() { return faults_; }
   std::string build = "11", edition = "desktop", login = "user", absent_style = "404", woken_alert = "1201", channel_host;
   bool pin_set = true, queue_mode = false, obeys_429 = true, renewal_broken = false, msa_device_auth = false;
-  std::string app_version = "simulated";
   void begin();  ///< Once, after it was made.
   void set_poll(PollSchedule schedule);
   void replant();  ///< After build or edition changed: what it has and supports.
@@ -127,7 +126,7 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
  private:
   friend class Commands;
   // Push registration (push_registration.cc).
-  int set_pfn(const std::string& pfn, bool add);
+  int set_pfn(const std::string& pfn);
   void show_push_nodes(const std::string& pfn);
   int unregister();
   bool ask_for_channel(bool always_new);

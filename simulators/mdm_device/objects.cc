@@ -63,7 +63,7 @@ void Device::plant_push() {
   DmNode pfn;
   pfn.verbs = can_get | can_add | can_delete | can_replace;
   pfn.present = false;
-  pfn.on_set = [this](const std::string& data, bool add) { return set_pfn(data, add); };
+  pfn.on_set = [this](const std::string& data, bool) { return set_pfn(data); };
   pfn.on_delete = [this] { return unregister(); };
   tree_.put(provider + "Push/PFN", pfn);
   DmNode uri;

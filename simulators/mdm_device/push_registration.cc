@@ -4,7 +4,7 @@
 
 namespace greengate::sim::mdm {
 
-int Device::set_pfn(const std::string& pfn, bool) {
+int Device::set_pfn(const std::string& pfn) {
   if (faults_.hang_on_pfn) {
     pending_delay_ms_ = -1;  // the session ends here
     return 200;
@@ -187,7 +187,7 @@ void Device::react_to_push() {
   });
 }
 
-void Device::power_changed(bool was_connected, bool) {
+void Device::power_changed(bool was_connected) {
   if (!was_connected && connected()) world_.channels.reconnected(name_);
   release_held();
 }
@@ -195,11 +195,11 @@ void Device::power_changed(bool was_connected, bool) {
 void Device::go_off_line(std::int64_t ms) {
   const bool was = connected();
   power_.on = false;
-  power_changed(was, true);
+  power_changed(was);
   later(ms, [](Device& self) {
     const bool before = self.connected();
     self.power_.on = true;
-    self.power_changed(before, false);
+    self.power_changed(before);
   });
 }
 
