@@ -114,10 +114,12 @@ Result<Issued> issued_from_pem(const std::string& pem) {
   const Owned<BIO> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   const Owned<BIO> key_in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   std::shared_ptr<X509> certificate(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr), [](X509* p) { X509_free(p); });
-  std::shared_ptr<EVP_PKEY> key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, nullptr, nullptr), [](EVP_PKEY* p) { EVP_PKEY_free(p); });
+  std::shared_ptr<EVP_PKEY> key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, nullptr, nullptr),
+                                [](EVP_PKEY* p) { EVP_PKEY_free(p); });
   ERR_clear_error();
   if (!certificate || !key)
-    return fail(Remedy::reject, "authority.file", "A certificate file of the simulator cannot be read; remove it to have a new one made.");
+    return fail(Remedy::reject, "authority.file",
+                "A certificate file of the simulator cannot be read; remove it to have a new one made.");
   return described(std::move(certificate), std::move(key));
 }
 

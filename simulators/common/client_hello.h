@@ -10,8 +10,8 @@ namespace greengate::sim {
 
 /// What a TLS client says before anything is agreed.
 struct ClientHello {
-  std::string server_name;              ///< Lower case; empty when it sent none.
-  std::vector<std::string> protocols;   ///< ALPN, in its order.
+  std::string server_name;             ///< Lower case; empty when it sent none.
+  std::vector<std::string> protocols;  ///< ALPN, in its order.
 };
 
 /// Bytes that the first record of a connection has in all, or 0 while `begin` is too short to say.

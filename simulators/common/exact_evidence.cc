@@ -23,7 +23,9 @@ Result<void> ExactEvidence::open() {
   std::error_code error;
   std::filesystem::create_directories(dir_ / name_, error);
   if (!error) std::filesystem::permissions(dir_ / name_, std::filesystem::perms::owner_all, error);
-  if (error) return fail(Remedy::reject, "evidence.folder", "The folder " + (dir_ / name_).string() + " cannot be made: " + error.message() + ".");
+  if (error)
+    return fail(Remedy::reject, "evidence.folder",
+                "The folder " + (dir_ / name_).string() + " cannot be made: " + error.message() + ".");
   if (level_ == EvidenceLevel::none) return {};
   lines_ = ::open((dir_ / (name_ + ".jsonl")).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (lines_ < 0) return fail(Remedy::reject, "evidence.folder", name_ + ".jsonl cannot be written in " + dir_.string() + ".");

@@ -12,7 +12,8 @@ namespace greengate::sim {
 
 /// Evidence of conversations that carry secrets: lines with fingerprints for everyone, exact bytes for the owner.
 ///
-/// Promise   `<name>.jsonl` (0644) never holds a secret by this class's doing; the files under `<name>/` hold the bytes as they were, with
+/// Promise   `<name>.jsonl` (0644) never holds a secret by this class's doing; the files under `<name>/` hold the bytes as they
+/// were, with
 ///           mode 0600 in a folder with mode 0700. A line is handed to the operating system before append_line() returns.
 /// Limits    Disk is the reader's to watch: nothing is deleted.
 /// Threads   One.

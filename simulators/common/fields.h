@@ -10,7 +10,8 @@
 
 namespace greengate::sim {
 
-/// Reads the members of a JSON object that a script sent, and remembers what nobody asked for: a misspelt setting is told, not ignored.
+/// Reads the members of a JSON object that a script sent, and remembers what nobody asked for: a misspelt setting is told, not
+/// ignored.
 class Fields {
  public:
   explicit Fields(const boost::json::object& object) : object_(object) {}

@@ -34,7 +34,8 @@ const Log log_("https_sim");
 int choose_http11(SSL*, const unsigned char** out, unsigned char* out_bytes, const unsigned char* in, unsigned in_bytes, void*) {
   static constexpr unsigned char mine[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, out_bytes, mine, sizeof mine, in, in_bytes) != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
+  if (SSL_select_next_proto(&chosen, out_bytes, mine, sizeof mine, in, in_bytes) != OPENSSL_NPN_NEGOTIATED)
+    return SSL_TLSEXT_ERR_NOACK;
   *out = chosen;
   return SSL_TLSEXT_ERR_OK;
 }
@@ -87,7 +88,12 @@ std::size_t HttpsRequest::count(std::string_view name) const {
 
 struct HttpsListener::Impl : std::enable_shared_from_this<Impl> {
   Impl(asio::io_context& context, SimClock& time, Settings wanted, Receive reception, Handler service)
-      : io(context), clock(time), settings(std::move(wanted)), receive(std::move(reception)), handler(std::move(service)), acceptor(context) {}
+      : io(context),
+        clock(time),
+        settings(std::move(wanted)),
+        receive(std::move(reception)),
+        handler(std::move(service)),
+        acceptor(context) {}
 
   asio::io_context& io;
   SimClock& clock;
@@ -194,7 +200,8 @@ struct HttpsListener::Impl : std::enable_shared_from_this<Impl> {
       (void)failed, (void)bytes;
       co_return false;
     }
-    if (request->body_left_unread || equals_ignoring_case(request->field("Connection"), "close")) answer.then = HttpsAnswer::Then::close;
+    if (request->body_left_unread || equals_ignoring_case(request->field("Connection"), "close"))
+      answer.then = HttpsAnswer::Then::close;
     const bool pipelined = !request->body_left_unread && more_waits(stream, in, whole);
     if (pipelined) {
       ++counters.pipelined;
@@ -287,8 +294,8 @@ Result<void> HttpsListener::start() {
   if (!error) impl_->acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error)
     return fail(Remedy::reject, "https.bind",
-                "The HTTPS port cannot be opened on " + impl_->settings.bind_address + ":" + std::to_string(impl_->settings.port) + ": " +
-                    error.message() + ".");
+                "The HTTPS port cannot be opened on " + impl_->settings.bind_address + ":" +
+                    std::to_string(impl_->settings.port) + ": " + error.message() + ".");
   impl_->settings.port = impl_->acceptor.local_endpoint().port();
   auto impl = impl_;
   asio::co_spawn(impl_->io, impl_->accept(), [impl](std::exception_ptr) {});

@@ -39,7 +39,7 @@ struct HttpsAnswer {
   std::string reason;
   HttpFields fields;
   std::string body;
-  std::string instead;  ///< Sent as it is, in place of everything above, when not empty.
+  std::string instead;     ///< Sent as it is, in place of everything above, when not empty.
   Then then = Then::keep;  ///< drop: close without an answer; stall: never answer while the peer stays.
 };
 
@@ -49,11 +49,13 @@ struct Reception {
   bool black_hole = false;                       ///< Taken, and never answered.
 };
 
-/// One strict HTTP/1.1 server over TLS for many names: the name in the handshake chooses certificate and, by HttpsRequest::server_name,
-/// the service.
+/// One strict HTTP/1.1 server over TLS for many names: the name in the handshake chooses certificate and, by
+/// HttpsRequest::server_name, the service.
 ///
-/// Promise   The bytes of a request reach the handler exactly as they came. A second request before the first was answered ends the
-///           connection after that answer (S-12). `Expect: 100-continue` is answered after `continue_delay` of simulated time (S-13).
+/// Promise   The bytes of a request reach the handler exactly as they came. A second request before the first was answered ends
+/// the
+///           connection after that answer (S-12). `Expect: 100-continue` is answered after `continue_delay` of simulated time
+///           (S-13).
 /// Limits    All in Settings; a body longer than body_bytes_max is left unread and the connection closes after the answer.
 /// Threads   The io_context's one thread.
 /// Errors    https.bind
@@ -68,7 +70,8 @@ class HttpsListener {
     std::chrono::seconds read_timeout{120};
     std::chrono::milliseconds continue_delay{350};
   };
-  using Handler = std::function<boost::asio::awaitable<HttpsAnswer>(std::shared_ptr<HttpsRequest>, std::shared_ptr<SimClock::Busy>)>;
+  using Handler =
+      std::function<boost::asio::awaitable<HttpsAnswer>(std::shared_ptr<HttpsRequest>, std::shared_ptr<SimClock::Busy>)>;
   using Receive = std::function<Reception(const std::string& server_name)>;
 
   HttpsListener(boost::asio::io_context& io, SimClock& clock, Settings settings, Receive receive, Handler handler);

@@ -18,7 +18,8 @@ namespace greengate::sim {
 
 /// Simulated time: what is due when, and a hand that a test moves by days.
 ///
-/// Promise   advance_to() runs everything that falls due on the way in its order, each at its own moment, and waits in between until the
+/// Promise   advance_to() runs everything that falls due on the way in its order, each at its own moment, and waits in between
+/// until the
 ///           work it caused has come to rest; so a sequence of verbs gives the same events every time.
 /// Limits    A piece of work that does not rest within `patience` of real time no longer holds the clock up.
 /// Threads   The io_context's one thread.

@@ -25,12 +25,14 @@ void Commands::carry_out(const SyncCommand& command) {
 int Commands::one(const SyncCommand& command, bool in_atomic) {
   const auto say = [&](int status) {
     out_.status(msg_ref_, command.cmd_id, command.verb, status);
-    record_.commands.push_back({command.verb, command.items.empty() ? "" : command.items[0].target, "", status, record_.messages});
+    record_.commands.push_back(
+        {command.verb, command.items.empty() ? "" : command.items[0].target, "", status, record_.messages});
     return status;
   };
   if (command.cmd_id.empty()) return say(400);
   if (command.verb == "Alert") return say(200);
-  const bool known = command.verb == "Get" || command.verb == "Exec" || command.verb == "Replace" || command.verb == "Add" || command.verb == "Delete";
+  const bool known = command.verb == "Get" || command.verb == "Exec" || command.verb == "Replace" || command.verb == "Add" ||
+                     command.verb == "Delete";
   if (!known || command.items.empty()) return say(400);
   if (in_atomic && command.verb == "Get") return say(500);
 
@@ -88,7 +90,8 @@ void Commands::atomic(const SyncCommand& command) {
     for (const SyncCommand& each : command.members) {
       const bool culprit = each.verb == "Get" || each.verb == "Atomic";
       out_.status(msg_ref_, each.cmd_id, each.verb, culprit ? 500 : 215);
-      record_.commands.push_back({each.verb, each.items.empty() ? "" : each.items[0].target, "", culprit ? 500 : 215, record_.messages});
+      record_.commands.push_back(
+          {each.verb, each.items.empty() ? "" : each.items[0].target, "", culprit ? 500 : 215, record_.messages});
     }
     return;
   }
@@ -110,8 +113,8 @@ void Commands::atomic(const SyncCommand& command) {
     const SyncCommand& each = command.members[i];
     const int status = failed && statuses[i] / 100 == 2 && statuses[i] != 215 ? rolled_back : statuses[i];
     out_.status(msg_ref_, each.cmd_id, each.verb, status);
-    record_.commands.push_back({each.verb, each.items.empty() ? "" : each.items[0].target, each.items.empty() ? "" : each.items[0].data.substr(0, 256),
-                                status, record_.messages});
+    record_.commands.push_back({each.verb, each.items.empty() ? "" : each.items[0].target,
+                                each.items.empty() ? "" : each.items[0].data.substr(0, 256), status, record_.messages});
   }
 }
 

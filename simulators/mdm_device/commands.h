@@ -6,7 +6,8 @@
 
 namespace greengate::sim::mdm {
 
-/// Carries out the commands of a server's message and writes what the client answers: Status and Results, command by command (12.2, S-27).
+/// Carries out the commands of a server's message and writes what the client answers: Status and Results, command by command
+/// (12.2, S-27).
 class Commands {
  public:
   Commands(Device& device, SessionRecord& record, MessageWriter& out, std::string msg_ref)

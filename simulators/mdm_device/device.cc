@@ -95,13 +95,26 @@ json::object SessionRecord::view() const {
   json::array http_out, commands_out, gets, breaches_out;
   for (const std::int64_t status : http) http_out.emplace_back(status);
   for (const Command& each : commands) {
-    commands_out.push_back(json::object{{"verb", each.verb}, {"uri", each.uri}, {"data", each.data}, {"status", each.status}, {"message", each.message}});
+    commands_out.push_back(json::object{
+        {"verb", each.verb}, {"uri", each.uri}, {"data", each.data}, {"status", each.status}, {"message", each.message}});
     if (each.verb == "Get") gets.emplace_back(each.uri.substr(each.uri.rfind('/') + 1));
   }
   for (const std::string& each : breaches) breaches_out.emplace_back(each);
-  return {{"number", number}, {"session_id", session_id}, {"cause", cause}, {"outcome", outcome}, {"began_ms", began_ms}, {"ended_ms", ended_ms},
-          {"alert", alert}, {"messages", messages}, {"authenticated", authenticated}, {"http", std::move(http_out)}, {"retry_after", retry_after},
-          {"commands", std::move(commands_out)}, {"gets", std::move(gets)}, {"breaches", std::move(breaches_out)}, {"package1", package1}};
+  return {{"number", number},
+          {"session_id", session_id},
+          {"cause", cause},
+          {"outcome", outcome},
+          {"began_ms", began_ms},
+          {"ended_ms", ended_ms},
+          {"alert", alert},
+          {"messages", messages},
+          {"authenticated", authenticated},
+          {"http", std::move(http_out)},
+          {"retry_after", retry_after},
+          {"commands", std::move(commands_out)},
+          {"gets", std::move(gets)},
+          {"breaches", std::move(breaches_out)},
+          {"package1", package1}};
 }
 
 json::object Device::view() const {
@@ -111,12 +124,32 @@ json::object Device::view() const {
     const auto outcome = tree_.get(std::string("./Vendor/MSFT/Defender/Health/") + name);
     return outcome.data;
   };
-  return {{"name", name_}, {"device_id", device_id_}, {"serial", certificate_.serial}, {"certificate_sha256", certificate_.fingerprint},
-          {"enrolled", enrolled_}, {"build", build}, {"edition", edition}, {"login", login}, {"pfn", pfn_}, {"channel_uri", uri_},
-          {"expiry_ms", expiry_ms_}, {"push_status", push_status()}, {"connected", connected()}, {"on", power_.on}, {"network", power_.network},
-          {"next_poll_ms", next_poll_ms_}, {"polls_missed", polls_missed_}, {"renewals", renewals_}, {"renewals_skipped", renewals_skipped_},
-          {"deliveries", deliveries_}, {"held", held_}, {"held_count", held_count_}, {"quick_scan_time", health("QuickScanTime")},
-          {"full_scan_time", health("FullScanTime")}, {"signature_version", health("SignatureVersion")}, {"sessions", std::move(sessions)}};
+  return {{"name", name_},
+          {"device_id", device_id_},
+          {"serial", certificate_.serial},
+          {"certificate_sha256", certificate_.fingerprint},
+          {"enrolled", enrolled_},
+          {"build", build},
+          {"edition", edition},
+          {"login", login},
+          {"pfn", pfn_},
+          {"channel_uri", uri_},
+          {"expiry_ms", expiry_ms_},
+          {"push_status", push_status()},
+          {"connected", connected()},
+          {"on", power_.on},
+          {"network", power_.network},
+          {"next_poll_ms", next_poll_ms_},
+          {"polls_missed", polls_missed_},
+          {"renewals", renewals_},
+          {"renewals_skipped", renewals_skipped_},
+          {"deliveries", deliveries_},
+          {"held", held_},
+          {"held_count", held_count_},
+          {"quick_scan_time", health("QuickScanTime")},
+          {"full_scan_time", health("FullScanTime")},
+          {"signature_version", health("SignatureVersion")},
+          {"sessions", std::move(sessions)}};
 }
 
 }  // namespace greengate::sim::mdm

@@ -42,13 +42,13 @@ struct World {
 
 /// One management session as a test reads it.
 struct SessionRecord {
-  std::uint64_t number = 0;  ///< Of this device, over re-enrolments.
+  std::uint64_t number = 0;                ///< Of this device, over re-enrolments.
   std::string session_id, cause, outcome;  ///< outcome: running, done, or why it ended
   std::int64_t began_ms = 0, ended_ms = 0;
   std::string alert, package1;
   std::vector<std::int64_t> http;  ///< Status of each answer; 0 where there was none.
   int messages = 0;
-  bool authenticated = false;      ///< 200 or 212 on the header.
+  bool authenticated = false;  ///< 200 or 212 on the header.
   struct Command {
     std::string verb, uri, data;
     int status = 0, message = 0;
@@ -61,26 +61,25 @@ struct SessionRecord {
 
 /// How a device misbehaves (S-28) or suffers.
 struct DeviceFaults {
-  int pfn_replace = 0;          ///< Answers Replace and Add of the PFN with this.
+  int pfn_replace = 0;  ///< Answers Replace and Add of the PFN with this.
   std::optional<int> push_status;
   bool ignore_push = false;
-  bool hang_on_pfn = false;     ///< 1511: the session ends where the PFN is set.
-  std::string channel_uri;      ///< Reported instead of its own.
-  bool flapping_uri = false;    ///< Another URI in every session.
-  std::int64_t huge_uri = 0;    ///< A URI of so many octets.
-  std::string device_id;        ///< Says it is somebody else.
-  bool no_final = false;        ///< Package 1 without Final, and gone.
-  bool abandons = false;        ///< Gone after the server's first answer.
-  std::string raw_package;      ///< Sent in place of package 1, and gone.
-  std::string session_header;   ///< A SessionID of its own choice.
-  bool exec_fails = false;      ///< Every Exec is answered with 500.
+  bool hang_on_pfn = false;    ///< 1511: the session ends where the PFN is set.
+  std::string channel_uri;     ///< Reported instead of its own.
+  bool flapping_uri = false;   ///< Another URI in every session.
+  std::int64_t huge_uri = 0;   ///< A URI of so many octets.
+  std::string device_id;       ///< Says it is somebody else.
+  bool no_final = false;       ///< Package 1 without Final, and gone.
+  bool abandons = false;       ///< Gone after the server's first answer.
+  std::string raw_package;     ///< Sent in place of package 1, and gone.
+  std::string session_header;  ///< A SessionID of its own choice.
+  bool exec_fails = false;     ///< Every Exec is answered with 500.
 };
 
 /// One simulated Windows device (S-20 to S-29): a tree, a push registration, two schedules, and a SyncML client.
 ///
-/// Promise   Tells its server nothing that marks a session as woken (S-24). Everything it is asked and answers is in its session records.
-/// Limits    The newest 200 sessions are held; a server's message can be 1 MiB.
-/// Threads   The io_context's one thread.
+/// Promise   Tells its server nothing that marks a session as woken (S-24). Everything it is asked and answers is in its session
+/// records. Limits    The newest 200 sessions are held; a server's message can be 1 MiB. Threads   The io_context's one thread.
 /// Source    wns-mdm-push 7, 9.4, 10 to 14
 class Device final : public wns::Receiver, public std::enable_shared_from_this<Device> {
  public:
@@ -103,14 +102,13 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
 
   // State that verbs change.
   Power& power() { return power_; }
-  void power_changed(bool was_connected, bool had_network);
+  void power_changed(bool was_connected);
   DeviceFaults& faults() { return faults_; }
   std::string build = "11", edition = "desktop", login = "user", absent_style = "404", woken_alert = "1201", channel_host;
   bool pin_set = true, queue_mode = false, obeys_429 = true, renewal_broken = false, msa_device_auth = false;
-  std::string app_version = "simulated";
-  void begin();                 ///< Once, after it was made.
+  void begin();  ///< Once, after it was made.
   void set_poll(PollSchedule schedule);
-  void replant();               ///< After build or edition changed: what it has and supports.
+  void replant();  ///< After build or edition changed: what it has and supports.
   void require_push_node(bool on) { tree_.replace_makes = !on; }
   void set_push_node(const std::string& pfn);  ///< As if set earlier; empty: the node is absent.
   bool renew_now();                            ///< Asks for another channel at once.
@@ -128,7 +126,7 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
  private:
   friend class Commands;
   // Push registration (push_registration.cc).
-  int set_pfn(const std::string& pfn, bool add);
+  int set_pfn(const std::string& pfn);
   void show_push_nodes(const std::string& pfn);
   int unregister();
   bool ask_for_channel(bool always_new);
@@ -151,7 +149,8 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
   // The session (dm_session.cc).
   boost::asio::awaitable<void> run(std::shared_ptr<SessionRecord> record, std::shared_ptr<SimClock::Busy> busy);
   boost::asio::awaitable<void> converse(SessionRecord& record, SimClock::Busy& busy);
-  boost::asio::awaitable<std::optional<std::string>> post(DmLine& line, const std::string& message, SessionRecord& record, SimClock::Busy& busy);
+  boost::asio::awaitable<std::optional<std::string>> post(DmLine& line, const std::string& message, SessionRecord& record,
+                                                          SimClock::Busy& busy);
   std::string package1(SessionRecord& record, int msg_id, const std::string& credential);
   void ended(const std::shared_ptr<SessionRecord>& record);
   void schedule_poll();
@@ -169,8 +168,8 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
 
   std::string pfn_, uri_;
   std::int64_t expiry_ms_ = 0;
-  int registration_status_ = 4;  ///< Push/Status (10.1)
-  bool push_unanswered_ = false;  ///< Status 7 until a session went well.
+  int registration_status_ = 4;        ///< Push/Status (10.1)
+  bool push_unanswered_ = false;       ///< Status 7 until a session went well.
   std::int64_t pending_delay_ms_ = 0;  ///< The commands of this message take so long in all.
   SimClock::Ticket renewal_ = 0, poll_ = 0;
   PollSchedule schedule_;
@@ -178,11 +177,11 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
   std::uint64_t renewals_ = 0, renewals_skipped_ = 0, polls_missed_ = 0, deliveries_ = 0, held_count_ = 0;
   bool held_ = false, wake_pending_ = false;
 
-  std::string nonce_;            ///< For the next session, when the server gave one.
+  std::string nonce_;  ///< For the next session, when the server gave one.
   std::uint64_t last_session_id_ = 0, session_number_ = 0;
   std::shared_ptr<SessionRecord> running_;
   std::function<void()> when_ended_;
-  std::string follow_up_;        ///< Cause of the one session to come after this one.
+  std::string follow_up_;  ///< Cause of the one session to come after this one.
   bool hold_ = false, leaving_ = false;
   SimClock::Gate gate_;
   std::int64_t off_after_session_ms_ = 0;

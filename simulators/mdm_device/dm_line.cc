@@ -27,9 +27,7 @@ constexpr std::size_t answer_bytes_max = 1 << 20;
 }  // namespace
 
 Result<DmAddress> DmAddress::parse(const std::string& url, const std::string& connect) {
-  const auto wrong = [&](const std::string& what) {
-    return fail(Remedy::reject, "option.dm_url", what);
-  };
+  const auto wrong = [&](const std::string& what) { return fail(Remedy::reject, "option.dm_url", what); };
   if (!url.starts_with("https://")) return wrong("The DM server's address is \"" + url + "\"; it begins with https://.");
   DmAddress address;
   const std::string rest = url.substr(8);
@@ -47,12 +45,14 @@ Result<DmAddress> DmAddress::parse(const std::string& url, const std::string& co
     address.connect_port = connect.substr(at + 1);
   }
   const auto port = parse_number(address.connect_port);
-  if (address.name.empty() || !port || *port == 0 || *port > 65535) return wrong("The DM server's address \"" + url + "\" has no host or no port.");
+  if (address.name.empty() || !port || *port == 0 || *port > 65535)
+    return wrong("The DM server's address \"" + url + "\" has no host or no port.");
   return address;
 }
 
 struct DmLine::Impl {
-  Impl(asio::io_context& context, ssl::context& security, DmAddress where, Issued who, bool check, std::chrono::milliseconds patience)
+  Impl(asio::io_context& context, ssl::context& security, DmAddress where, Issued who, bool check,
+       std::chrono::milliseconds patience)
       : io(context), tls(security), address(std::move(where)), certificate(std::move(who)), verify(check), timeout(patience) {}
   asio::io_context& io;
   ssl::context& tls;

@@ -36,8 +36,8 @@ class DmLine {
     bool has_length = false;
   };
   /// `verify`: the server's certificate must be its name's and of an authority that `context` trusts.
-  DmLine(boost::asio::io_context& io, boost::asio::ssl::context& context, DmAddress address, const Issued& certificate, bool verify,
-         std::chrono::milliseconds timeout);
+  DmLine(boost::asio::io_context& io, boost::asio::ssl::context& context, DmAddress address, const Issued& certificate,
+         bool verify, std::chrono::milliseconds timeout);
   ~DmLine();
   boost::asio::awaitable<Reply> post(std::string body, std::vector<std::pair<std::string, std::string>> fields);
 

@@ -20,7 +20,8 @@ constexpr int waits_max = 20;  // answers 429 in a row
 
 // Seconds, or the date form that servers write today.
 std::optional<std::int64_t> wait_ms(const std::string& retry_after, std::int64_t now_ms) {
-  if (const auto seconds = parse_number(trimmed(retry_after))) return static_cast<std::int64_t>(std::min<std::uint64_t>(*seconds, 86'400)) * 1000;
+  if (const auto seconds = parse_number(trimmed(retry_after)))
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(*seconds, 86'400)) * 1000;
   std::tm parts{};
   std::istringstream in(retry_after);
   in >> std::get_time(&parts, "%a, %d %b %Y %H:%M:%S GMT");
@@ -91,8 +92,11 @@ std::string Device::package1(SessionRecord& record, int msg_id, const std::strin
   out.alert(record.alert);
   out.alert("1224", "com.microsoft/MDM/LoginStatus", login);
   if (leaving_) out.alert("1226", "com.microsoft:mdm.unenrollment.userrequest", "1", "int", "critical");
-  out.dev_info({{"./DevInfo/DevId", header.source}, {"./DevInfo/Man", "Simulated Test Works"}, {"./DevInfo/Mod", "Bench 7"},
-                {"./DevInfo/DmV", "1.3"}, {"./DevInfo/Lang", "en-GB"}});
+  out.dev_info({{"./DevInfo/DevId", header.source},
+                {"./DevInfo/Man", "Simulated Test Works"},
+                {"./DevInfo/Mod", "Bench 7"},
+                {"./DevInfo/DmV", "1.3"},
+                {"./DevInfo/Lang", "en-GB"}});
   return out.finish(!faults_.no_final);
 }
 
@@ -103,9 +107,11 @@ asio::awaitable<void> Device::converse(SessionRecord& record, SimClock::Busy& bu
     record.outcome = address.error().code;
     co_return;
   }
-  DmLine line(world_.io, world_.tls, *address, certificate_, !settings.dm_ca_file.empty(), std::chrono::milliseconds(settings.http_timeout_ms));
+  DmLine line(world_.io, world_.tls, *address, certificate_, !settings.dm_ca_file.empty(),
+              std::chrono::milliseconds(settings.http_timeout_ms));
   const auto breach = [&](std::string text) {
-    if (record.breaches.size() < 100) record.breaches.push_back("message " + std::to_string(record.messages) + ": " + std::move(text));
+    if (record.breaches.size() < 100)
+      record.breaches.push_back("message " + std::to_string(record.messages) + ": " + std::move(text));
   };
   int msg_id = 1;
   bool challenged = false;
@@ -141,15 +147,18 @@ asio::awaitable<void> Device::converse(SessionRecord& record, SimClock::Busy& bu
     for (const std::string& each : message->breaches) breach(each);
     if (message->ver_dtd != "1.2" || message->ver_proto != "DM/1.2") breach("VerDTD or VerProto is not of DM 1.2 (12.2)");
     if (message->session_id != record.session_id) breach("SessionID is \"" + message->session_id + "\", not ours (12.2)");
-    if (message->msg_id != std::to_string(record.messages)) breach("MsgID is \"" + message->msg_id + "\", not " + std::to_string(record.messages) + " (12.2)");
-    if (message->target != (faults_.device_id.empty() ? device_id_ : faults_.device_id)) breach("Target is not this device (12.2)");
+    if (message->msg_id != std::to_string(record.messages))
+      breach("MsgID is \"" + message->msg_id + "\", not " + std::to_string(record.messages) + " (12.2)");
+    if (message->target != (faults_.device_id.empty() ? device_id_ : faults_.device_id))
+      breach("Target is not this device (12.2)");
     if (message->source.empty()) breach("Source is missing (12.2)");
 
     // Statuses on what we sent.
     const SyncCommand* on_header = nullptr;
     for (const SyncCommand& each : message->commands) {
       if (each.verb != "Status") continue;
-      if (each.msg_ref != std::to_string(msg_id)) breach("a Status has MsgRef \"" + each.msg_ref + "\", not " + std::to_string(msg_id) + " (12.2)");
+      if (each.msg_ref != std::to_string(msg_id))
+        breach("a Status has MsgRef \"" + each.msg_ref + "\", not " + std::to_string(msg_id) + " (12.2)");
       if (each.cmd_ref == "0") {
         on_header = &each;
         if (each.cmd != "SyncHdr") breach("the Status on the header names " + each.cmd + " (12.2)");
@@ -177,7 +186,8 @@ asio::awaitable<void> Device::converse(SessionRecord& record, SimClock::Busy& bu
       text = package1(record, ++msg_id, credential);
       continue;
     }
-    record.authenticated = record.authenticated || (on_header != nullptr && (on_header->data == "200" || on_header->data == "212"));
+    record.authenticated =
+        record.authenticated || (on_header != nullptr && (on_header->data == "200" || on_header->data == "212"));
 
     if (hold_ && record.messages == 1) co_await gate_.wait(world_.io, busy);
 
@@ -210,7 +220,8 @@ asio::awaitable<void> Device::converse(SessionRecord& record, SimClock::Busy& bu
       co_return;
     }
     if (!message->final) out.alert("1222");
-    if (const std::int64_t wait = std::exchange(pending_delay_ms_, 0); wait > 0) co_await world_.clock.sleep(std::chrono::milliseconds(wait), busy);
+    if (const std::int64_t wait = std::exchange(pending_delay_ms_, 0); wait > 0)
+      co_await world_.clock.sleep(std::chrono::milliseconds(wait), busy);
     text = out.finish();
     if (message->max_msg_size && text.size() > *message->max_msg_size) {
       MessageWriter abort(header);
@@ -226,7 +237,8 @@ asio::awaitable<void> Device::converse(SessionRecord& record, SimClock::Busy& bu
   }
 }
 
-asio::awaitable<std::optional<std::string>> Device::post(DmLine& line, const std::string& message, SessionRecord& record, SimClock::Busy& busy) {
+asio::awaitable<std::optional<std::string>> Device::post(DmLine& line, const std::string& message, SessionRecord& record,
+                                                         SimClock::Busy& busy) {
   const Settings& settings = world_.settings;
   std::int64_t failures = 0;
   for (int waits = 0;;) {
@@ -257,7 +269,8 @@ asio::awaitable<std::optional<std::string>> Device::post(DmLine& line, const std
       const bool again = reply.status == 0 || reply.status == 429 || reply.status >= 500;
       if (!again || failures >= settings.retries) {
         record.outcome = reply.status == 0 ? "no_answer" : "http_" + std::to_string(reply.status);
-        if (!reply.trouble.empty()) record.breaches.push_back("message " + std::to_string(record.messages) + ": " + reply.trouble);
+        if (!reply.trouble.empty())
+          record.breaches.push_back("message " + std::to_string(record.messages) + ": " + reply.trouble);
         co_return std::nullopt;
       }
       wait = std::min(settings.retry_base_ms << failures, settings.retry_cap_ms);

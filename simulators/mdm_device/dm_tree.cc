@@ -55,7 +55,8 @@ DmTree::Outcome DmTree::get(const std::string& uri) const {
     const std::string prefix = *path + "/";
     for (auto it = nodes_.lower_bound(prefix); it != nodes_.end() && it->first.starts_with(prefix); ++it) {
       const std::string rest = it->first.substr(prefix.size());
-      if (rest.find('/') == std::string::npos && it->second.present && it->second.supported) outcome.data += (outcome.data.empty() ? "" : "/") + rest;
+      if (rest.find('/') == std::string::npos && it->second.present && it->second.supported)
+        outcome.data += (outcome.data.empty() ? "" : "/") + rest;
     }
   } else if (node.on_get) {
     outcome.status = node.on_get(outcome.data);
@@ -72,7 +73,9 @@ int DmTree::set(const std::string& uri, const std::string& data, bool add) {
   if (add && node->present && (node->verbs & can_add) != 0) return 418;
   if ((node->verbs & (add ? can_add : can_replace)) == 0) return 405;
   if (!add && !node->present && !replace_makes) return 404;
-  if (node->format == "int" && !data.empty() && !parse_number(data[0] == '-' ? std::string_view(data).substr(1) : std::string_view(data))) return 400;
+  if (node->format == "int" && !data.empty() &&
+      !parse_number(data[0] == '-' ? std::string_view(data).substr(1) : std::string_view(data)))
+    return 400;
   if (node->format == "bool" && data != "true" && data != "false") return 400;
   const int status = node->on_set ? node->on_set(data, add) : 200;
   node = find(*path);  // the handler may have changed the tree

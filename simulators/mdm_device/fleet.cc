@@ -23,9 +23,17 @@ bool is_name(const std::string& name) {
 
 }  // namespace
 
-Fleet::Fleet(boost::asio::io_context& io, SimClock& clock, Dice& dice, Settings& settings, wns::Apps& apps, wns::Channels& channels, std::uint64_t seed)
-    : io_(io), clock_(clock), dice_(dice), settings_(settings), apps_(apps), channels_(channels), seed_(seed),
-      tls_(boost::asio::ssl::context::tls_client), evidence_(settings.dir, "device-sessions", settings.evidence) {}
+Fleet::Fleet(boost::asio::io_context& io, SimClock& clock, Dice& dice, Settings& settings, wns::Apps& apps,
+             wns::Channels& channels, std::uint64_t seed)
+    : io_(io),
+      clock_(clock),
+      dice_(dice),
+      settings_(settings),
+      apps_(apps),
+      channels_(channels),
+      seed_(seed),
+      tls_(boost::asio::ssl::context::tls_client),
+      evidence_(settings.dir, "device-sessions", settings.evidence) {}
 
 Result<void> Fleet::start() {
   auto authority = Authority::open(settings_.dir, "device-ca", "Simulated device enrolment authority");
@@ -34,11 +42,14 @@ Result<void> Fleet::start() {
   std::error_code error;
   std::filesystem::create_directories(settings_.dir / "device-certificates", error);
   if (!error) std::filesystem::permissions(settings_.dir / "device-certificates", std::filesystem::perms::owner_all, error);
-  if (error) return fail(Remedy::reject, "evidence.folder", "The folder of device certificates cannot be made: " + error.message() + ".");
+  if (error)
+    return fail(Remedy::reject, "evidence.folder", "The folder of device certificates cannot be made: " + error.message() + ".");
   if (!settings_.dm_ca_file.empty()) {
     boost::system::error_code unread;
     tls_.load_verify_file(settings_.dm_ca_file, unread);
-    if (unread) return fail(Remedy::reject, "option.dm_ca", "The file " + settings_.dm_ca_file + " holds no certificates: " + unread.message() + ".");
+    if (unread)
+      return fail(Remedy::reject, "option.dm_ca",
+                  "The file " + settings_.dm_ca_file + " holds no certificates: " + unread.message() + ".");
   }
   if (auto opened = evidence_.open(); !opened) return opened;
   return write_list();
@@ -68,11 +79,13 @@ Result<std::shared_ptr<Device>> Fleet::enroll(const std::string& name, const Bir
       if (auto again = reenroll(*known); !again) return pass(again);
     return known;
   }
-  if (devices_.size() >= devices_max) return fail(Remedy::reject, "fleet.full", "There are " + std::to_string(devices_max) + " devices already.");
+  if (devices_.size() >= devices_max)
+    return fail(Remedy::reject, "fleet.full", "There are " + std::to_string(devices_max) + " devices already.");
   const std::string device_id = to_hex_upper(sha256(std::to_string(seed_) + ":" + name).substr(0, 16));
   auto certificate = certificate_for(name, device_id, false);
   if (!certificate) return pass(certificate);
-  auto device = std::make_shared<Device>(World{io_, clock_, dice_, settings_, apps_, channels_, evidence_, tls_}, name, device_id, std::move(*certificate));
+  auto device = std::make_shared<Device>(World{io_, clock_, dice_, settings_, apps_, channels_, evidence_, tls_}, name, device_id,
+                                         std::move(*certificate));
   device->build = birth.build;
   device->edition = birth.edition;
   device->channel_host = birth.host;
@@ -100,8 +113,11 @@ Result<void> Fleet::write_list() {
     if (device->enrolled()) {
       table += "[[device]]\nname = \"" + name + "\"\ndevice_id = \"" + device->device_id() + "\"\ncertificate_sha256 = \"" +
                device->certificate().fingerprint + "\"\n\n";
-      list.push_back(json::object{{"name", name}, {"device_id", device->device_id()}, {"certificate_sha256", device->certificate().fingerprint},
-                                  {"serial", device->certificate().serial}, {"provider_id", settings_.provider_id}});
+      list.push_back(json::object{{"name", name},
+                                  {"device_id", device->device_id()},
+                                  {"certificate_sha256", device->certificate().fingerprint},
+                                  {"serial", device->certificate().serial},
+                                  {"provider_id", settings_.provider_id}});
     }
   std::string text = json::serialize(json::object{{"devices", std::move(list)}}) + "\n";
   if (text == written_) return {};

@@ -13,14 +13,16 @@ namespace greengate::sim::mdm {
 
 /// All simulated devices, their certificates, and the list an MDM server needs to know them.
 ///
-/// Promise   `enrolments.json` and `enrolments.toml` always name exactly the enrolled devices; they are replaced whole. Certificates and keys survive a restart in
+/// Promise   `enrolments.json` and `enrolments.toml` always name exactly the enrolled devices; they are replaced whole.
+/// Certificates and keys survive a restart in
 ///           `device-certificates/`; a device of the same name and seed keeps its DeviceID.
 /// Limits    100 000 devices.
 /// Threads   The io_context's one thread.
 /// Errors    fleet.name, fleet.full, authority.*, evidence.*, option.dm_ca
 class Fleet {
  public:
-  Fleet(boost::asio::io_context& io, SimClock& clock, Dice& dice, Settings& settings, wns::Apps& apps, wns::Channels& channels, std::uint64_t seed);
+  Fleet(boost::asio::io_context& io, SimClock& clock, Dice& dice, Settings& settings, wns::Apps& apps, wns::Channels& channels,
+        std::uint64_t seed);
   Result<void> start();
   void stop();
 

@@ -63,7 +63,7 @@ void Device::plant_push() {
   DmNode pfn;
   pfn.verbs = can_get | can_add | can_delete | can_replace;
   pfn.present = false;
-  pfn.on_set = [this](const std::string& data, bool add) { return set_pfn(data, add); };
+  pfn.on_set = [this](const std::string& data, bool) { return set_pfn(data); };
   pfn.on_delete = [this] { return unregister(); };
   tree_.put(provider + "Push/PFN", pfn);
   DmNode uri;
@@ -82,8 +82,10 @@ void Device::plant_push() {
 
 void Device::plant_poll() {
   const std::string poll = "Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Poll/";
-  constexpr std::array<const char*, 3> intervals{"IntervalForFirstSetOfRetries", "IntervalForSecondSetOfRetries", "IntervalForRemainingScheduledRetries"};
-  constexpr std::array<const char*, 3> numbers{"NumberOfFirstRetries", "NumberOfSecondRetries", "NumberOfRemainingScheduledRetries"};
+  constexpr std::array<const char*, 3> intervals{"IntervalForFirstSetOfRetries", "IntervalForSecondSetOfRetries",
+                                                 "IntervalForRemainingScheduledRetries"};
+  constexpr std::array<const char*, 3> numbers{"NumberOfFirstRetries", "NumberOfSecondRetries",
+                                               "NumberOfRemainingScheduledRetries"};
   for (std::size_t i = 0; i < 3; ++i)
     for (const bool interval : {true, false}) {
       DmNode node;

@@ -4,7 +4,7 @@
 
 namespace greengate::sim::mdm {
 
-int Device::set_pfn(const std::string& pfn, bool) {
+int Device::set_pfn(const std::string& pfn) {
   if (faults_.hang_on_pfn) {
     pending_delay_ms_ = -1;  // the session ends here
     return 200;
@@ -41,7 +41,8 @@ int Device::set_pfn(const std::string& pfn, bool) {
 // They are there once a PFN was given, even one that the service refused: Status says why.
 void Device::show_push_nodes(const std::string& pfn) {
   const std::string push = "Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Push";
-  for (const char* each : {"", "/ChannelURI", "/Status", "/PFN"}) tree_.find(push + each)->present = !pfn.empty() || std::string_view(each) != "/PFN";
+  for (const char* each : {"", "/ChannelURI", "/Status", "/PFN"})
+    tree_.find(push + each)->present = !pfn.empty() || std::string_view(each) != "/PFN";
   tree_.find(push + "/PFN")->value = pfn;
 }
 
@@ -104,7 +105,8 @@ void Device::renewal_due() {
 
 std::string Device::reported_uri() {
   if (!faults_.channel_uri.empty()) return faults_.channel_uri;
-  if (faults_.huge_uri > 0) return "https://wns2-sim1p.notify.windows.com/?token=" + std::string(static_cast<std::size_t>(faults_.huge_uri), 'A');
+  if (faults_.huge_uri > 0)
+    return "https://wns2-sim1p.notify.windows.com/?token=" + std::string(static_cast<std::size_t>(faults_.huge_uri), 'A');
   if (faults_.flapping_uri) return "https://wns2-sim1p.notify.windows.com/?token=" + world_.dice.hex(64);
   return uri_;
 }
@@ -112,8 +114,10 @@ std::string Device::reported_uri() {
 int Device::read_uri(std::string& out) {
   out = reported_uri();
   // Expired: there, and empty. Never had, or refused: a setting says how that looks (S-21).
-  if (push_status() == 5 && faults_.channel_uri.empty()) out.clear();
-  else if (out.empty() && absent_style == "404") return 404;
+  if (push_status() == 5 && faults_.channel_uri.empty())
+    out.clear();
+  else if (out.empty() && absent_style == "404")
+    return 404;
   return 200;
 }
 
@@ -130,7 +134,8 @@ void Device::set_push_node(const std::string& pfn) {
     return;
   }
   const DmNode* push = tree_.find("Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Push/PFN");
-  tree_.set("./Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Push/PFN", pfn, push == nullptr || !push->present);
+  tree_.set("./Vendor/MSFT/DMClient/Provider/" + world_.settings.provider_id + "/Push/PFN", pfn,
+            push == nullptr || !push->present);
   pending_delay_ms_ = 0;
 }
 
@@ -182,7 +187,7 @@ void Device::react_to_push() {
   });
 }
 
-void Device::power_changed(bool was_connected, bool) {
+void Device::power_changed(bool was_connected) {
   if (!was_connected && connected()) world_.channels.reconnected(name_);
   release_held();
 }
@@ -190,11 +195,11 @@ void Device::power_changed(bool was_connected, bool) {
 void Device::go_off_line(std::int64_t ms) {
   const bool was = connected();
   power_.on = false;
-  power_changed(was, true);
+  power_changed(was);
   later(ms, [](Device& self) {
     const bool before = self.connected();
     self.power_.on = true;
-    self.power_changed(before, false);
+    self.power_changed(before);
   });
 }
 

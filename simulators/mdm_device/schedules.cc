@@ -36,7 +36,8 @@ Result<PollSchedule> PollSchedule::parse(std::string_view text) {
     const auto minutes = by == std::string_view::npos ? std::nullopt : parse_number(part.substr(0, by));
     const auto number = by == std::string_view::npos ? std::nullopt : parse_number(part.substr(by + 1));
     if (set > 2 || !minutes || !number || *minutes > 1'000'000 || *number > 1'000'000)
-      return fail(Remedy::reject, "poll.syntax", "The poll schedule is \"" + all + "\"; write minutes x number for up to three sets, as in 15x5,60x10,1440x0.");
+      return fail(Remedy::reject, "poll.syntax",
+                  "The poll schedule is \"" + all + "\"; write minutes x number for up to three sets, as in 15x5,60x10,1440x0.");
     schedule.sets_[set] = {static_cast<std::int64_t>(*minutes), static_cast<std::int64_t>(*number)};
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }

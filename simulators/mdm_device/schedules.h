@@ -10,8 +10,8 @@
 
 namespace greengate::sim::mdm {
 
-/// When a device asks for its next channel (section 7, vectors/renewal-schedule.json). `attempt_made`: false when a 1607 or later build
-/// skipped it for want of any network.
+/// When a device asks for its next channel (section 7, vectors/renewal-schedule.json). `attempt_made`: false when a 1607 or later
+/// build skipped it for want of any network.
 struct RenewalDelay {
   std::int64_t min_s = 0, max_s = 0;
 };

@@ -19,7 +19,8 @@ std::string text_of(const pugi::xml_node& parent, const char* first, const char*
 
 void look_at_meta(const pugi::xml_node& meta, SyncMessage& message) {
   for (const auto& each : meta.children())
-    if (std::string_view(each.attribute("xmlns").value()) != metinf_ns && std::string_view(meta.attribute("xmlns").value()) != metinf_ns)
+    if (std::string_view(each.attribute("xmlns").value()) != metinf_ns &&
+        std::string_view(meta.attribute("xmlns").value()) != metinf_ns)
       message.breaches.push_back("Meta/" + std::string(each.name()) + " is not in the namespace syncml:metinf (12.2)");
 }
 
@@ -55,7 +56,8 @@ SyncCommand read_command(const pugi::xml_node& node, SyncMessage& message, std::
   }
   if (depth < 3 && (command.verb == "Atomic" || command.verb == "Sequence"))
     for (const auto& each : node.children())
-      if (each.type() == pugi::node_element && std::string_view(each.name()) != "CmdID" && std::string_view(each.name()) != "Meta")
+      if (each.type() == pugi::node_element && std::string_view(each.name()) != "CmdID" &&
+          std::string_view(each.name()) != "Meta")
         command.members.push_back(read_command(each, message, ids, depth + 1));
   return command;
 }
@@ -67,15 +69,18 @@ Result<SyncMessage> read_message(std::string_view xml) {
   if (auto parsed = parse_xml(xml, document); !parsed)
     return fail(Remedy::reject, "syncml.not_xml", std::string(parsed.error().code) + ": " + parsed.error().message);
   const pugi::xml_node root = document.document_element();
-  if (std::string_view(root.name()) != "SyncML") return fail(Remedy::reject, "syncml.not_syncml", "The root element is not SyncML.");
+  if (std::string_view(root.name()) != "SyncML")
+    return fail(Remedy::reject, "syncml.not_syncml", "The root element is not SyncML.");
   SyncMessage message;
-  if (std::string_view(root.attribute("xmlns").value()) != syncml_ns) message.breaches.emplace_back("SyncML is not in the namespace SYNCML:SYNCML1.2 (12.2)");
+  if (std::string_view(root.attribute("xmlns").value()) != syncml_ns)
+    message.breaches.emplace_back("SyncML is not in the namespace SYNCML:SYNCML1.2 (12.2)");
   if (xml.find("<![CDATA[") != std::string_view::npos) message.breaches.emplace_back("CDATA is used (12.2)");
   // White space between elements has been answered with 400 by a peer.
   for (std::size_t at = xml.find('>'); at != std::string_view::npos; at = xml.find('>', at + 1)) {
     std::size_t next = at + 1;
     while (next < xml.size() && (xml[next] == ' ' || xml[next] == '\n' || xml[next] == '\r' || xml[next] == '\t')) ++next;
-    if (next > at + 1 && next + 1 < xml.size() && xml[next] == '<' && xml[next + 1] != '/' && xml.substr(0, at).find("?") == std::string_view::npos) {
+    if (next > at + 1 && next + 1 < xml.size() && xml[next] == '<' && xml[next + 1] != '/' &&
+        xml.substr(0, at).find("?") == std::string_view::npos) {
       message.breaches.emplace_back("there is white space between elements (12.2)");
       break;
     }
@@ -103,9 +108,9 @@ Result<SyncMessage> read_message(std::string_view xml) {
 }
 
 MessageWriter::MessageWriter(const Header& header, int first_cmd_id) : next_(first_cmd_id) {
-  text_ = std::string("<SyncML xmlns=\"") + syncml_ns + "\"><SyncHdr><VerDTD>1.2</VerDTD><VerProto>DM/1.2</VerProto><SessionID>" + header.session_id +
-          "</SessionID><MsgID>" + std::to_string(header.msg_id) + "</MsgID><Target><LocURI>" + xml_escaped(header.target) +
-          "</LocURI></Target><Source><LocURI>" + xml_escaped(header.source) + "</LocURI>";
+  text_ = std::string("<SyncML xmlns=\"") + syncml_ns + "\"><SyncHdr><VerDTD>1.2</VerDTD><VerProto>DM/1.2</VerProto><SessionID>" +
+          header.session_id + "</SessionID><MsgID>" + std::to_string(header.msg_id) + "</MsgID><Target><LocURI>" +
+          xml_escaped(header.target) + "</LocURI></Target><Source><LocURI>" + xml_escaped(header.source) + "</LocURI>";
   if (!header.loc_name.empty()) text_ += "<LocName>" + xml_escaped(header.loc_name) + "</LocName>";
   text_ += "</Source>";
   if (!header.credential.empty())
@@ -126,10 +131,11 @@ int MessageWriter::alert(const std::string& code) {
 int MessageWriter::alert(const std::string& code, const std::string& type, const std::string& data, const std::string& format,
                          const std::string& mark) {
   const auto meta = [](const char* name, const std::string& value) {
-    return value.empty() ? std::string() : std::string("<") + name + " xmlns=\"" + metinf_ns + "\">" + xml_escaped(value) + "</" + name + ">";
+    return value.empty() ? std::string()
+                         : std::string("<") + name + " xmlns=\"" + metinf_ns + "\">" + xml_escaped(value) + "</" + name + ">";
   };
-  text_ += open("Alert") + "<Data>" + code + "</Data><Item><Meta>" + meta("Type", type) + meta("Format", format) + meta("Mark", mark) +
-           "</Meta><Data>" + xml_escaped(data) + "</Data></Item></Alert>";
+  text_ += open("Alert") + "<Data>" + code + "</Data><Item><Meta>" + meta("Type", type) + meta("Format", format) +
+           meta("Mark", mark) + "</Meta><Data>" + xml_escaped(data) + "</Data></Item></Alert>";
   return next_ - 1;
 }
 
@@ -141,8 +147,10 @@ int MessageWriter::dev_info(const std::vector<std::pair<std::string, std::string
   return next_ - 1;
 }
 
-int MessageWriter::status(const std::string& msg_ref, const std::string& cmd_ref, const std::string& cmd, int code, const std::string& target_ref) {
-  text_ += open("Status") + "<MsgRef>" + xml_escaped(msg_ref) + "</MsgRef><CmdRef>" + xml_escaped(cmd_ref) + "</CmdRef><Cmd>" + xml_escaped(cmd) + "</Cmd>";
+int MessageWriter::status(const std::string& msg_ref, const std::string& cmd_ref, const std::string& cmd, int code,
+                          const std::string& target_ref) {
+  text_ += open("Status") + "<MsgRef>" + xml_escaped(msg_ref) + "</MsgRef><CmdRef>" + xml_escaped(cmd_ref) + "</CmdRef><Cmd>" +
+           xml_escaped(cmd) + "</Cmd>";
   if (!target_ref.empty()) text_ += "<TargetRef>" + xml_escaped(target_ref) + "</TargetRef>";
   text_ += "<Data>" + std::to_string(code) + "</Data></Status>";
   return next_ - 1;

@@ -15,12 +15,12 @@ struct SyncItem {
 
 /// Any element of a SyncBody. Which members count depends on the verb.
 struct SyncCommand {
-  std::string verb;     ///< Status, Results, Alert, Add, Replace, Delete, Get, Exec, Atomic, Sequence, or what a server made up.
-  std::string cmd_id;   ///< Empty when it was missing.
+  std::string verb;    ///< Status, Results, Alert, Add, Replace, Delete, Get, Exec, Atomic, Sequence, or what a server made up.
+  std::string cmd_id;  ///< Empty when it was missing.
   std::vector<SyncItem> items;
-  std::vector<SyncCommand> members;                 ///< Of Atomic and Sequence.
-  std::string msg_ref, cmd_ref, cmd, data;          ///< Of Status and Alert.
-  std::string chal_type, chal_format, next_nonce;   ///< Of a Status with Chal.
+  std::vector<SyncCommand> members;                ///< Of Atomic and Sequence.
+  std::string msg_ref, cmd_ref, cmd, data;         ///< Of Status and Alert.
+  std::string chal_type, chal_format, next_nonce;  ///< Of a Status with Chal.
 };
 
 struct SyncMessage {
@@ -47,7 +47,8 @@ class MessageWriter {
   int alert(const std::string& code, const std::string& type, const std::string& data, const std::string& format = {},
             const std::string& mark = {});
   int dev_info(const std::vector<std::pair<std::string, std::string>>& nodes);
-  int status(const std::string& msg_ref, const std::string& cmd_ref, const std::string& cmd, int code, const std::string& target_ref = {});
+  int status(const std::string& msg_ref, const std::string& cmd_ref, const std::string& cmd, int code,
+             const std::string& target_ref = {});
   struct Found {
     std::string uri, format, data;  ///< chr needs no format
   };

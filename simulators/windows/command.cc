@@ -30,34 +30,52 @@ struct WindowsCommand::Options {
   void add_common(CLI::App& app) {
     app.add_option("--dir", dir, "Folder for evidence, certificates and state")->capture_default_str();
     app.add_option("--bind", settings.wns.listener.bind_address, "Address to listen on")->capture_default_str();
-    app.add_option("--admin-port", admin_port, "Port of the JSON admin server, always on loopback; 0 chooses one")->capture_default_str();
-    app.add_option("--log-level", log_level, "debug, info, warn or error")->check(CLI::IsMember({"debug", "info", "warn", "error"}))->capture_default_str();
-    app.add_option("--evidence", evidence, "full, lines or none")->check(CLI::IsMember({"full", "lines", "none"}))->capture_default_str();
+    app.add_option("--admin-port", admin_port, "Port of the JSON admin server, always on loopback; 0 chooses one")
+        ->capture_default_str();
+    app.add_option("--log-level", log_level, "debug, info, warn or error")
+        ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+        ->capture_default_str();
+    app.add_option("--evidence", evidence, "full, lines or none")
+        ->check(CLI::IsMember({"full", "lines", "none"}))
+        ->capture_default_str();
     app.add_option("--seed", settings.seed, "Seed of everything left to chance")->capture_default_str();
-    app.add_option("--clock", clock, "running: with real time, and jumps; held: only jumps")->check(CLI::IsMember({"running", "held"}))->capture_default_str();
+    app.add_option("--clock", clock, "running: with real time, and jumps; held: only jumps")
+        ->check(CLI::IsMember({"running", "held"}))
+        ->capture_default_str();
     app.add_option("--start", start, "The simulated time at the start, YYYY-MM-DDTHH:MM:SSZ; now if left out");
-    app.add_option("--apps", settings.apps_file, "JSON file: [{\"pfn\",\"auth\",\"client_id\",\"client_secret\",\"tenant\",\"closed\"}]; one legacy app if left out")
+    app.add_option(
+           "--apps", settings.apps_file,
+           "JSON file: [{\"pfn\",\"auth\",\"client_id\",\"client_secret\",\"tenant\",\"closed\"}]; one legacy app if left out")
         ->check(CLI::ExistingFile);
   }
   void add_wns(CLI::App& app) {
-    app.add_option("--wns-port", settings.wns.listener.port, "HTTPS port of token services and push service; 0 chooses one")->capture_default_str();
-    app.add_option("--host", settings.wns.hosts, "First label of a push host, below notify.windows.com; may come again")->capture_default_str();
-    app.add_option("--continue-delay", settings.wns.listener.continue_delay, "Milliseconds until 100 Continue, for those who ask");
+    app.add_option("--wns-port", settings.wns.listener.port, "HTTPS port of token services and push service; 0 chooses one")
+        ->capture_default_str();
+    app.add_option("--host", settings.wns.hosts, "First label of a push host, below notify.windows.com; may come again")
+        ->capture_default_str();
+    app.add_option("--continue-delay", settings.wns.listener.continue_delay,
+                   "Milliseconds until 100 Continue, for those who ask");
   }
   void add_devices(CLI::App& app) {
-    app.add_option("--devices", settings.devices, "How many devices to enrol at the start")->check(CLI::Range(0, 100'000))->capture_default_str();
+    app.add_option("--devices", settings.devices, "How many devices to enrol at the start")
+        ->check(CLI::Range(0, 100'000))
+        ->capture_default_str();
     app.add_option("--prefix", settings.prefix, "Their names: prefix and number")->capture_default_str();
     app.add_option("--dm-url", settings.mdm.dm_url, "Management address of the DM server, https://…");
     app.add_option("--dm-connect", settings.mdm.dm_connect, "host:port to connect to instead of what the address says");
-    app.add_option("--dm-ca", settings.mdm.dm_ca_file, "PEM of the authority of the DM server's certificate; without it any is taken")
+    app.add_option("--dm-ca", settings.mdm.dm_ca_file,
+                   "PEM of the authority of the DM server's certificate; without it any is taken")
         ->check(CLI::ExistingFile);
     app.add_option("--provider-id", settings.mdm.provider_id, "ProviderID of the management account")->capture_default_str();
     app.add_option("--dm-user", settings.mdm.user, "User name of the account, for syncml:auth-md5");
     app.add_option("--dm-password-file", password_file, "File with its password")->check(CLI::ExistingFile);
-    app.add_option("--poll", settings.mdm.poll, "Poll schedule: minutes x number for three sets, 0 for ever")->capture_default_str();
+    app.add_option("--poll", settings.mdm.poll, "Poll schedule: minutes x number for three sets, 0 for ever")
+        ->capture_default_str();
     app.add_option("--push-delay", settings.mdm.push_delay_ms, "Milliseconds from a push to the session")->capture_default_str();
-    app.add_option("--channel-delay", settings.mdm.channel_delay_ms, "Most milliseconds to get a channel; 0 when the clock is held");
-    app.add_option("--http-timeout", settings.mdm.http_timeout_ms, "Milliseconds of real time for one exchange")->capture_default_str();
+    app.add_option("--channel-delay", settings.mdm.channel_delay_ms,
+                   "Most milliseconds to get a channel; 0 when the clock is held");
+    app.add_option("--http-timeout", settings.mdm.http_timeout_ms, "Milliseconds of real time for one exchange")
+        ->capture_default_str();
   }
 };
 
@@ -96,7 +114,8 @@ int WindowsCommand::run() {
   s.start = SystemClock().wall();
   if (!o.start.empty()) {
     const auto time = parse_iso_utc(o.start);
-    if (!time) return give_up(Error{Remedy::reject, "option.start", "--start is \"" + o.start + "\"; write YYYY-MM-DDTHH:MM:SSZ.", {}}, 2);
+    if (!time)
+      return give_up(Error{Remedy::reject, "option.start", "--start is \"" + o.start + "\"; write YYYY-MM-DDTHH:MM:SSZ.", {}}, 2);
     s.start = *time;
   }
   if (!o.password_file.empty()) {

@@ -77,7 +77,7 @@ void Windows::set_device(mdm::Device& device, Fields& in, Answer& answer) {
     if (!schedule) return refuse(answer, 400, schedule.error().code, schedule.error().message);
     device.set_poll(*schedule);
   }
-  device.power_changed(was_connected, true);
+  device.power_changed(was_connected);
 }
 
 void Windows::set_faults(mdm::Device& device, Fields& in, Answer&) {
@@ -116,7 +116,7 @@ void Windows::plan_device_verbs() {
     return with([on](mdm::Device& device, Fields&, Answer&) {
       const bool was = device.connected();
       device.power().network = on;
-      device.power_changed(was, !on);
+      device.power_changed(was);
     });
   };
   verbs_["device.online"] = network(true);
@@ -124,7 +124,7 @@ void Windows::plan_device_verbs() {
   verbs_["device.battery_saver"] = with([](mdm::Device& device, Fields& in, Answer&) {
     const bool was = device.connected();
     device.power().battery_saver = in.flag("on", true);
-    device.power_changed(was, true);
+    device.power_changed(was);
   });
   verbs_["device.build"] = with([](mdm::Device& device, Fields& in, Answer& answer) {
     const std::string build = in.text("build", device.build);
@@ -142,13 +142,16 @@ void Windows::plan_device_verbs() {
     if (in.flag("session", true) && device.start_session("report")) answer.session = device.sessions().back();
   });
   verbs_["device.session"] = with([](mdm::Device& device, Fields& in, Answer& answer) {
-    if (in.text("channel") == "new" && !device.renew_now()) return refuse(answer, 409, "device.no_pfn", "The device has no PFN to renew with.");
-    if (!device.start_session(in.text("cause", "user"))) return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
+    if (in.text("channel") == "new" && !device.renew_now())
+      return refuse(answer, 409, "device.no_pfn", "The device has no PFN to renew with.");
+    if (!device.start_session(in.text("cause", "user")))
+      return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
     answer.session = device.sessions().back();
   });
   verbs_["device.session.open"] = with([](mdm::Device& device, Fields&, Answer& answer) {
     device.hold_session(true);
-    if (!device.start_session("user")) return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
+    if (!device.start_session("user"))
+      return refuse(answer, 409, "device.busy", "A session is running, or the device is not enrolled.");
     answer.session = device.sessions().back();
   });
   verbs_["device.session.resume"] = with([](mdm::Device& device, Fields&, Answer& answer) {

@@ -80,7 +80,9 @@ Result<void> Windows::read_apps() {
   text << in.rdbuf();
   json::error_code error;
   const json::value value = json::parse(text.str(), error);
-  const auto wrong = [&](const std::string& what) { return fail(Remedy::reject, "windows.apps", "The file " + settings_.apps_file + ": " + what); };
+  const auto wrong = [&](const std::string& what) {
+    return fail(Remedy::reject, "windows.apps", "The file " + settings_.apps_file + ": " + what);
+  };
   const json::value* list = value.is_object() ? value.as_object().if_contains("apps") : &value;
   if (!in || error || list == nullptr || !list->is_array()) return wrong("it is no JSON list of apps.");
   for (const json::value& each : list->as_array()) {
@@ -92,7 +94,8 @@ Result<void> Windows::read_apps() {
     app.tenant = f.text("tenant", app.tenant);
     if (f.has("client_secret")) app.secrets = {f.text("client_secret")};
     app.closed = f.flag("closed");
-    if (app.pfn.empty() || (auth != "legacy" && auth != "entra")) return wrong("an app needs a pfn, and auth \"legacy\" or \"entra\".");
+    if (app.pfn.empty() || (auth != "legacy" && auth != "entra"))
+      return wrong("an app needs a pfn, and auth \"legacy\" or \"entra\".");
     if (const std::string complaint = f.complaint(); !complaint.empty()) return wrong(complaint);
   }
   return write_apps();
@@ -101,8 +104,12 @@ Result<void> Windows::read_apps() {
 Result<void> Windows::write_apps() {
   json::array list;
   for (const auto& [pfn, app] : wns_.apps().all())
-    list.push_back(json::object{{"pfn", pfn}, {"auth", app.auth}, {"client_id", app.client_id}, {"client_secret", app.secrets.front()},
-                                {"tenant", app.tenant}, {"closed", app.closed}});
+    list.push_back(json::object{{"pfn", pfn},
+                                {"auth", app.auth},
+                                {"client_id", app.client_id},
+                                {"client_secret", app.secrets.front()},
+                                {"tenant", app.tenant},
+                                {"closed", app.closed}});
   return write_private(settings_.dir / "apps.json", json::serialize(json::object{{"apps", std::move(list)}}) + "\n");
 }
 
@@ -150,14 +157,16 @@ asio::awaitable<AdminReply> Windows::carry_out(json::object wish) {
     const bool wait = in.flag("wait", true);
     verb->second(in, answer);
     answer.settle = answer.settle && wait;
-    if (const std::string complaint = in.complaint(); !complaint.empty() && answer.status == 200) refuse(answer, 400, "verb.syntax", complaint);
+    if (const std::string complaint = in.complaint(); !complaint.empty() && answer.status == 200)
+      refuse(answer, 400, "verb.syntax", complaint);
   }
   if (answer.settle && answer.status == 200) {
     const bool rested = co_await clock_.settle();
     answer.body["settled"] = rested;
   }
   if (answer.session) answer.body["session"] = answer.session->view();
-  if (auto written = fleet_.write_list(); settings_.with_devices && !written) refuse(answer, 500, written.error().code, written.error().message);
+  if (auto written = fleet_.write_list(); settings_.with_devices && !written)
+    refuse(answer, 500, written.error().code, written.error().message);
   AdminReply reply(answer.status, json::serialize(answer.body));
   co_return reply;
 }
@@ -166,15 +175,16 @@ asio::awaitable<AdminReply> Windows::advance(json::object wish) {
   Fields in(wish);
   in.has("do");
   in.has("why");
-  std::int64_t to = clock_.now_ms() + static_cast<std::int64_t>(in.real("s") * 1000 + in.real("minutes") * 60'000 + in.real("hours") * 3'600'000 +
-                                                                in.real("days") * 86'400'000);
+  std::int64_t to = clock_.now_ms() + static_cast<std::int64_t>(in.real("s") * 1000 + in.real("minutes") * 60'000 +
+                                                                in.real("hours") * 3'600'000 + in.real("days") * 86'400'000);
   const std::string where = in.text("to"), name = in.text("device");
   std::string complaint = in.complaint();
   if (where == "next_poll") {
     // Of one device, or the earliest of all.
     to = 0;
     for (const auto& [each, device] : fleet_.all())
-      if ((name.empty() || each == name) && device->next_poll_ms() > 0 && (to == 0 || device->next_poll_ms() < to)) to = device->next_poll_ms();
+      if ((name.empty() || each == name) && device->next_poll_ms() > 0 && (to == 0 || device->next_poll_ms() < to))
+        to = device->next_poll_ms();
     if (to == 0) complaint = "Nobody has a poll ahead.";
   } else if (!where.empty()) {
     const auto time = parse_iso_utc(where);
@@ -191,7 +201,8 @@ asio::awaitable<AdminReply> Windows::advance(json::object wish) {
     AdminReply reply = admin_error(500, written.error().code, written.error().message);
     co_return reply;
   }
-  AdminReply reply(200, json::serialize(json::object{{"ok", true}, {"settled", rested}, {"now_ms", clock_.now_ms()}, {"now", to_iso_utc(clock_.wall())}}));
+  AdminReply reply(200, json::serialize(json::object{
+                            {"ok", true}, {"settled", rested}, {"now_ms", clock_.now_ms()}, {"now", to_iso_utc(clock_.wall())}}));
   co_return reply;
 }
 
@@ -199,7 +210,8 @@ AdminReply Windows::show(const std::string& path, const std::string& query) {
   std::uint64_t since = 0;
   if (query.starts_with("since=")) since = parse_number(query.substr(6)).value_or(0);
   if (path == "/clock")
-    return {200, json::serialize(json::object{{"now_ms", clock_.now_ms()}, {"now", to_iso_utc(clock_.wall())},
+    return {200, json::serialize(json::object{{"now_ms", clock_.now_ms()},
+                                              {"now", to_iso_utc(clock_.wall())},
                                               {"mode", clock_.mode() == SimClock::Mode::held ? "held" : "running"}})};
   if (path == "/counters") return {200, json::serialize(wns_.counters())};
   if (path == "/faults") return {200, json::serialize(json::object{{"faults", wns_.faults().view()}})};
@@ -212,23 +224,41 @@ AdminReply Windows::show(const std::string& path, const std::string& query) {
   if (path == "/deliveries") {
     json::array out;
     for (const auto& each : wns_.channels().deliveries())
-      out.push_back(json::object{{"time_ms", each.time_ms}, {"device", each.owner}, {"channel", each.channel}, {"message_id", each.message_id},
-                                 {"from_cache", each.from_cache}, {"body_sha256", fingerprint(each.body)}});
+      out.push_back(json::object{{"time_ms", each.time_ms},
+                                 {"device", each.owner},
+                                 {"channel", each.channel},
+                                 {"message_id", each.message_id},
+                                 {"from_cache", each.from_cache},
+                                 {"body_sha256", fingerprint(each.body)}});
     return {200, json::serialize(json::object{{"deliveries", std::move(out)}})};
   }
   if (path == "/apps") {
     json::array out;
     for (const auto& [pfn, app] : wns_.apps().all())
-      out.push_back(json::object{{"pfn", pfn}, {"auth", app.auth}, {"client_id", app.client_id}, {"tenant", app.tenant}, {"client_secret", app.secrets.front()},
-                                 {"closed", app.closed}, {"blocked", app.blocked}, {"revoked", app.revoked}, {"throttled", app.throttle.on},
-                                 {"throttled_until_ms", app.throttle.until_ms}, {"early_pushes", app.early_pushes}});
+      out.push_back(json::object{{"pfn", pfn},
+                                 {"auth", app.auth},
+                                 {"client_id", app.client_id},
+                                 {"tenant", app.tenant},
+                                 {"client_secret", app.secrets.front()},
+                                 {"closed", app.closed},
+                                 {"blocked", app.blocked},
+                                 {"revoked", app.revoked},
+                                 {"throttled", app.throttle.on},
+                                 {"throttled_until_ms", app.throttle.until_ms},
+                                 {"early_pushes", app.early_pushes}});
     return {200, json::serialize(json::object{{"apps", std::move(out)}})};
   }
   if (path == "/channels") {
     json::array out;
     for (const auto& each : wns_.channels().all())
-      out.push_back(json::object{{"number", each->number}, {"device", each->owner}, {"pfn", each->pfn}, {"uri", each->uri}, {"created_ms", each->created_ms},
-                                 {"expires_ms", each->expires_ms}, {"revoked", each->revoked}, {"cached", each->cached.size()},
+      out.push_back(json::object{{"number", each->number},
+                                 {"device", each->owner},
+                                 {"pfn", each->pfn},
+                                 {"uri", each->uri},
+                                 {"created_ms", each->created_ms},
+                                 {"expires_ms", each->expires_ms},
+                                 {"revoked", each->revoked},
+                                 {"cached", each->cached.size()},
                                  {"deliveries", each->deliveries}});
     return {200, json::serialize(json::object{{"channels", std::move(out)}})};
   }

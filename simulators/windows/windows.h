@@ -25,7 +25,7 @@ struct WindowsSettings {
   bool with_wns = true, with_devices = true;  ///< Without the service, channels exist and nobody can push to them from outside.
   std::uint64_t devices = 0;
   std::string prefix = "d", host;
-  std::string apps_file;                      ///< JSON list of apps; empty: one legacy app.
+  std::string apps_file;  ///< JSON list of apps; empty: one legacy app.
   wns::Settings wns;
   mdm::Settings mdm;
 };

@@ -29,7 +29,8 @@ void Windows::plan_wns_verbs() {
     const std::string pfn = to_lower(in.text("pfn"));
     const wns::App* known = wns_.apps().find(pfn);
     const std::string auth = in.text("auth", known != nullptr ? known->auth : "legacy");
-    if (pfn.empty() || (auth != "legacy" && auth != "entra")) return refuse(answer, 400, "app.syntax", "An app needs a pfn, and auth \"legacy\" or \"entra\".");
+    if (pfn.empty() || (auth != "legacy" && auth != "entra"))
+      return refuse(answer, 400, "app.syntax", "An app needs a pfn, and auth \"legacy\" or \"entra\".");
     wns::App& app = wns_.apps().open(pfn, auth);
     app.client_id = in.text("client_id", app.client_id);
     app.tenant = in.text("tenant", app.tenant);
@@ -49,7 +50,9 @@ void Windows::plan_wns_verbs() {
     saved(answer);
   };
   // Of one app, or of all.
-  verbs_["wns.token.invalidate"] = [this](Fields& in, Answer& answer) { answer.body["ended"] = wns_.apps().end_tokens(in.text("pfn")); };
+  verbs_["wns.token.invalidate"] = [this](Fields& in, Answer& answer) {
+    answer.body["ended"] = wns_.apps().end_tokens(in.text("pfn"));
+  };
   verbs_["wns.fault"] = [this](Fields& in, Answer& answer) {
     // Read whole by the faults themselves, who complain of what they do not know.
     auto added = wns_.faults().add(in.object());
@@ -59,7 +62,8 @@ void Windows::plan_wns_verbs() {
   };
   verbs_["wns.fault.clear"] = [this](Fields& in, Answer& answer) {
     if (!in.has("id")) return wns_.faults().clear();
-    if (!wns_.faults().remove(static_cast<std::uint64_t>(in.number("id")))) refuse(answer, 404, "fault.unknown", "There is no such fault.");
+    if (!wns_.faults().remove(static_cast<std::uint64_t>(in.number("id"))))
+      refuse(answer, 404, "fault.unknown", "There is no such fault.");
   };
   verbs_["wns.delay"] = [this](Fields& in, Answer& answer) {
     if (wns::Channel* channel = channel_of(in, answer)) channel->delay_ms = static_cast<std::int64_t>(in.real("s") * 1000);

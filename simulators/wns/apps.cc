@@ -45,7 +45,8 @@ App* Apps::find(std::string_view pfn) {
 
 App* Apps::by_client(const std::string& auth, std::string_view client_id) {
   for (auto& [name, app] : apps_)
-    if (app.auth == auth && (auth == "entra" ? equals_ignoring_case(app.client_id, client_id) : app.client_id == client_id)) return &app;
+    if (app.auth == auth && (auth == "entra" ? equals_ignoring_case(app.client_id, client_id) : app.client_id == client_id))
+      return &app;
   return nullptr;
 }
 
@@ -60,9 +61,10 @@ std::string Apps::issue_token(App& app) {
   if (settings_.single_active) end_tokens(app.pfn);
   if (tokens_.size() >= tokens_max)
     std::erase_if(tokens_, [&](const auto& each) { return each.second.ended || each.second.expires_ms <= now; });
-  const std::string value = app.auth == "entra" ? url_safe(to_base64(dice_.bytes(12))) + '.' + url_safe(to_base64(dice_.bytes(60))) + '.' +
-                                                      url_safe(to_base64(dice_.bytes(32)))
-                                                : to_base64("SIM-TOKEN-" + dice_.bytes(30));
+  const std::string value = app.auth == "entra"
+                                ? url_safe(to_base64(dice_.bytes(12))) + '.' + url_safe(to_base64(dice_.bytes(60))) + '.' +
+                                      url_safe(to_base64(dice_.bytes(32)))
+                                : to_base64("SIM-TOKEN-" + dice_.bytes(30));
   const std::int64_t life_s = app.auth == "entra" ? settings_.entra_token_s : settings_.legacy_token_s;
   tokens_[value] = Token{app.pfn, now, now + life_s * 1000, false, 0};
   ++app.tokens;

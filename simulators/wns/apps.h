@@ -18,9 +18,9 @@ namespace greengate::sim::wns {
 struct AppThrottle {
   bool on = false;
   unsigned status = 406;
-  std::int64_t retry_after_s = -1;  ///< Negative: no header, and until it is lifted.
+  std::int64_t retry_after_s = -1;       ///< Negative: no header, and until it is lifted.
   std::int64_t limit = 0, window_s = 0;  ///< With both: only what is beyond the limit.
-  std::int64_t until_ms = 0;        ///< Set by the first push that was refused.
+  std::int64_t until_ms = 0;             ///< Set by the first push that was refused.
   std::int64_t window_began_ms = 0, in_window = 0;
 };
 
@@ -29,9 +29,9 @@ struct App {
   std::string auth;  ///< legacy or entra
   std::string client_id, tenant;
   std::vector<std::string> secrets;  ///< Any of them is taken.
-  bool closed = false;   ///< S-3
-  bool blocked = false;  ///< 410 Domain Blocked
-  bool revoked = false;  ///< A device that registers this PFN gets Status 3.
+  bool closed = false;               ///< S-3
+  bool blocked = false;              ///< 410 Domain Blocked
+  bool revoked = false;              ///< A device that registers this PFN gets Status 3.
   AppThrottle throttle;
   std::map<std::string, std::uint64_t> token_requests;  ///< By result: ok or the error's word.
   std::map<std::string, std::uint64_t> pushes;          ///< By "status word".

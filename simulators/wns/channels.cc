@@ -31,7 +31,8 @@ std::string escaped(std::string_view base64) {
 Channel* Channels::issue(const std::string& pfn, const std::string& owner, const std::string& host, bool always_new) {
   const std::int64_t now = clock_.now_ms();
   if (!always_new && settings_.same_uri_while_fresh)
-    if (Channel* last = newest(owner, pfn); last != nullptr && !last->revoked && last->expires_ms - now > renew_window_s * 1000) return last;
+    if (Channel* last = newest(owner, pfn); last != nullptr && !last->revoked && last->expires_ms - now > renew_window_s * 1000)
+      return last;
   if (channels_.size() >= channels_max) return nullptr;
   std::string& label = host_of_[owner];
   if (!host.empty()) label = host;
@@ -94,7 +95,8 @@ Receiver* Channels::receiver(const std::string& owner) const {
 void Channels::hand_over(Channel& channel, const Notification& notification, Receiver& to) {
   ++channel.deliveries;
   if (deliveries_.size() < deliveries_kept)
-    deliveries_.push_back({clock_.now_ms(), channel.owner, notification.message_id, notification.body, channel.number, notification.from_cache});
+    deliveries_.push_back(
+        {clock_.now_ms(), channel.owner, notification.message_id, notification.body, channel.number, notification.from_cache});
   to.deliver(notification);
 }
 

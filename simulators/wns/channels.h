@@ -42,8 +42,8 @@ struct Channel {
   std::int64_t created_ms = 0, expires_ms = 0;
   bool revoked = false;
   ChannelThrottle throttle;
-  std::int64_t delay_ms = 0;                  ///< Answers to its pushes wait so long (wns.delay).
-  std::map<std::string, Notification> cached;  ///< One slot a kind (7.1).
+  std::int64_t delay_ms = 0;                    ///< Answers to its pushes wait so long (wns.delay).
+  std::map<std::string, Notification> cached;   ///< One slot a kind (7.1).
   std::map<std::string, std::uint64_t> pushes;  ///< By "status word".
   std::uint64_t deliveries = 0, replaced = 0, lapsed = 0;
 };
@@ -55,8 +55,8 @@ class Channels {
  public:
   Channels(SimClock& clock, Dice& dice, const Settings& settings) : clock_(clock), dice_(dice), settings_(settings) {}
 
-  /// The device's newest channel of this app while more than 15 days are left (a setting), a new one otherwise. `host`: the first label, or
-  /// empty for the device's own. Null when there are too many.
+  /// The device's newest channel of this app while more than 15 days are left (a setting), a new one otherwise. `host`: the first
+  /// label, or empty for the device's own. Null when there are too many.
   Channel* issue(const std::string& pfn, const std::string& owner, const std::string& host = {}, bool always_new = false);
   /// Any octet that differs makes it unknown; only the host's case does not matter.
   Channel* find(std::string_view host, std::string_view target);

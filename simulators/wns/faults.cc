@@ -14,11 +14,12 @@ constexpr std::size_t faults_max = 100;
 
 // Of the connection: connect_timeout, wrong_name, expired_certificate, foreign_certificate, refuse.
 // Of an answer: status, delay, close, stall, cut, garbage, huge_header, huge_body, no_length.
-// Of a token only: broken_json, redirect, oversized, no_token, empty_token, long_token, split_token, wrong_type, expires (word says how).
+// Of a token only: broken_json, redirect, oversized, no_token, empty_token, long_token, split_token, wrong_type, expires (word
+// says how).
 constexpr std::array connection_kinds{"connect_timeout", "wrong_name", "expired_certificate", "foreign_certificate", "refuse"};
 constexpr std::array answer_kinds{"status", "delay", "close", "stall", "cut", "garbage", "huge_header", "huge_body", "no_length"};
-constexpr std::array token_kinds{"broken_json", "redirect", "oversized", "no_token", "empty_token", "long_token", "split_token", "wrong_type",
-                                 "expires"};
+constexpr std::array token_kinds{"broken_json", "redirect",    "oversized",  "no_token", "empty_token",
+                                 "long_token",  "split_token", "wrong_type", "expires"};
 
 template <class Kinds>
 bool is_one_of(const Kinds& kinds, const std::string& kind) {
@@ -53,12 +54,15 @@ Result<std::uint64_t> Faults::add(const json::object& wish) {
     for (const auto& field : fields->as_object())
       if (field.value().is_string()) fault.fields.emplace_back(std::string(field.key()), std::string(field.value().as_string()));
   std::string complaint = in.complaint();
-  if (complaint.empty() && !of_connection && !is_one_of(answer_kinds, fault.kind) && !(fault.token && is_one_of(token_kinds, fault.kind)))
+  if (complaint.empty() && !of_connection && !is_one_of(answer_kinds, fault.kind) &&
+      !(fault.token && is_one_of(token_kinds, fault.kind)))
     complaint = "There is no fault of kind \"" + fault.kind + "\".";
-  if (complaint.empty() && fault.kind == "status" && (fault.status < 100 || fault.status > 599)) complaint = "The status is no HTTP status.";
+  if (complaint.empty() && fault.kind == "status" && (fault.status < 100 || fault.status > 599))
+    complaint = "The status is no HTTP status.";
   if (complaint.empty() && (fault.bytes < 0 || fault.bytes > (16 << 20))) complaint = "\"bytes\" can be up to 16 MiB.";
   if (!complaint.empty()) return fail(Remedy::reject, "fault.syntax", complaint);
-  if (faults_.size() >= faults_max) return fail(Remedy::reject, "fault.too_many", "There are " + std::to_string(faults_max) + " faults already.");
+  if (faults_.size() >= faults_max)
+    return fail(Remedy::reject, "fault.too_many", "There are " + std::to_string(faults_max) + " faults already.");
   fault.id = ++last_id_;
   faults_.push_back(fault);
   return fault.id;
@@ -100,8 +104,15 @@ bool Faults::black_hole(const std::string& host) const {
 json::array Faults::view() const {
   json::array all;
   for (const Fault& fault : faults_)
-    all.push_back(json::object{{"id", fault.id}, {"on", fault.token ? "token" : "push"}, {"kind", fault.kind}, {"status", fault.status},
-                               {"host", fault.host}, {"pfn", fault.pfn}, {"device", fault.device}, {"left", fault.left}, {"hits", fault.hits}});
+    all.push_back(json::object{{"id", fault.id},
+                               {"on", fault.token ? "token" : "push"},
+                               {"kind", fault.kind},
+                               {"status", fault.status},
+                               {"host", fault.host},
+                               {"pfn", fault.pfn},
+                               {"device", fault.device},
+                               {"left", fault.left},
+                               {"hits", fault.hits}});
   return all;
 }
 

@@ -15,14 +15,14 @@ namespace greengate::sim::wns {
 /// Something that goes wrong on the service's side because a test wants it to.
 struct Fault {
   std::uint64_t id = 0;
-  bool token = false;              ///< Else it befalls pushes.
-  std::string kind;                ///< See faults.cc.
-  std::string pfn, device, host;   ///< Only these, when not empty.
+  bool token = false;             ///< Else it befalls pushes.
+  std::string kind;               ///< See faults.cc.
+  std::string pfn, device, host;  ///< Only these, when not empty.
   unsigned status = 0;
   std::string reason, word, device_word, location, body;
   HttpFields fields;
   std::int64_t retry_after_s = -1, delay_ms = 0, bytes = 0;
-  std::int64_t left = 1;           ///< Negative: until it is lifted.
+  std::int64_t left = 1;  ///< Negative: until it is lifted.
   std::uint64_t hits = 0;
 };
 

@@ -16,23 +16,40 @@ constexpr std::string_view phone_only[] = {"X-WNS-Group", "X-WNS-SuppressPopup",
 
 const char* reason_of(unsigned status) {
   switch (status) {
-    case 200: return "OK";
-    case 302: return "Found";
-    case 307: return "Temporary Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 406: return "Not Acceptable";
-    case 410: return "Gone";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Request Entity Too Large";
-    case 429: return "Too Many Requests";
-    case 500: return "Internal Server Error";
-    case 503: return "Service Unavailable";
-    default: return "Simulated";
+    case 200:
+      return "OK";
+    case 302:
+      return "Found";
+    case 307:
+      return "Temporary Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 406:
+      return "Not Acceptable";
+    case 410:
+      return "Gone";
+    case 411:
+      return "Length Required";
+    case 412:
+      return "Precondition Failed";
+    case 413:
+      return "Request Entity Too Large";
+    case 429:
+      return "Too Many Requests";
+    case 500:
+      return "Internal Server Error";
+    case 503:
+      return "Service Unavailable";
+    default:
+      return "Simulated";
   }
 }
 
@@ -44,7 +61,8 @@ bool is_alphanumeric(std::string_view text) {
 bool is_correlation_vector(std::string_view text) {
   const std::size_t dot = text.find('.');
   return dot == 22 && parse_number(text.substr(dot + 1)).has_value() &&
-         std::all_of(text.begin(), text.begin() + 22, [](unsigned char c) { return std::isalnum(c) != 0 || c == '+' || c == '/'; });
+         std::all_of(text.begin(), text.begin() + 22,
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '+' || c == '/'; });
 }
 
 }  // namespace
@@ -57,7 +75,8 @@ struct PushService::Wish {
   bool asks_for_device = false;
 };
 
-asio::awaitable<PushService::Verdict> PushService::serve(std::shared_ptr<HttpsRequest> request, std::shared_ptr<SimClock::Busy> busy) {
+asio::awaitable<PushService::Verdict> PushService::serve(std::shared_ptr<HttpsRequest> request,
+                                                         std::shared_ptr<SimClock::Busy> busy) {
   Verdict verdict;
   if (Channel* channel = channels_.find(request->server_name, request->target)) {
     verdict.pfn = channel->pfn;
@@ -96,8 +115,8 @@ void PushService::judge(const HttpsRequest& request, Verdict& verdict) {
   if (request.has_transfer_encoding)
     return end("chunked", static_cast<unsigned>(settings_.chunked_status), "dropped", "simulated: chunked bodies are not taken");
   const std::string_view authorization = request.field("Authorization");
-  if (request.count("Authorization") != 1 || authorization.size() < 8 || !equals_ignoring_case(authorization.substr(0, 7), "Bearer ") ||
-      authorization.find(' ', 7) != std::string_view::npos)
+  if (request.count("Authorization") != 1 || authorization.size() < 8 ||
+      !equals_ignoring_case(authorization.substr(0, 7), "Bearer ") || authorization.find(' ', 7) != std::string_view::npos)
     return end("authorization", 401, "dropped", "simulated: no bearer token");
   Token* const token = apps_.live_token(authorization.substr(7));
   if (token == nullptr) return end("token", 401, "dropped", "simulated: token expired");
@@ -126,10 +145,12 @@ void PushService::judge(const HttpsRequest& request, Verdict& verdict) {
     const Receiver* receiver = channels_.receiver(channel->owner);
     verdict.device_word = receiver != nullptr && receiver->connected() ? "connected" : "disconnected";
   }
-  if (sender != nullptr && app_holds_back(*sender, verdict)) return finish(request, verdict, verdict.answer.status == 429 ? "simulated: app is throttled" : "");
+  if (sender != nullptr && app_holds_back(*sender, verdict))
+    return finish(request, verdict, verdict.answer.status == 429 ? "simulated: app is throttled" : "");
   if (ChannelThrottle& throttle = channel->throttle; throttle.window_s > 0) {
     const std::int64_t now = clock_.now_ms();
-    if (throttle.in_window == 0 || now >= throttle.window_began_ms + throttle.window_s * 1000) throttle.window_began_ms = now, throttle.in_window = 0;
+    if (throttle.in_window == 0 || now >= throttle.window_began_ms + throttle.window_s * 1000)
+      throttle.window_began_ms = now, throttle.in_window = 0;
     if (++throttle.in_window > throttle.limit) return end("channel_limit", 200, "channelthrottled", "");
   }
   accept(*channel, wish, request, verdict);
@@ -141,16 +162,20 @@ bool PushService::read_headers(const HttpsRequest& request, Wish& wish, std::str
     complaint = std::move(text);
     return false;
   };
-  for (const char* name : {"X-WNS-Type", "Content-Type", "X-WNS-Cache-Policy", "X-WNS-TTL", "X-WNS-Priority", "X-WNS-Tag", "X-WNS-RequestForStatus"})
+  for (const char* name :
+       {"X-WNS-Type", "Content-Type", "X-WNS-Cache-Policy", "X-WNS-TTL", "X-WNS-Priority", "X-WNS-Tag", "X-WNS-RequestForStatus"})
     if (request.count(name) > 1) return no(std::string("simulated: ") + name + " comes twice");
   const std::string_view type = request.field("X-WNS-Type");
-  if (type != "wns/raw" && type != "wns/toast" && type != "wns/tile" && type != "wns/badge") return no("simulated: X-WNS-Type is missing or not known");
+  if (type != "wns/raw" && type != "wns/toast" && type != "wns/tile" && type != "wns/badge")
+    return no("simulated: X-WNS-Type is missing or not known");
   wish.kind = std::string(type.substr(4));
   const std::string content = to_lower(trimmed(request.field("Content-Type").substr(0, request.field("Content-Type").find(';'))));
   if (content != (wish.kind == "raw" ? "application/octet-stream" : "text/xml"))
-    return no(wish.kind == "raw" ? "simulated: the content type must be application/octet-stream" : "simulated: the content type must be text/xml");
+    return no(wish.kind == "raw" ? "simulated: the content type must be application/octet-stream"
+                                 : "simulated: the content type must be text/xml");
   const std::string_view policy = request.field("X-WNS-Cache-Policy");
-  if (request.count("X-WNS-Cache-Policy") > 0 && policy != "cache" && policy != "no-cache") return no("simulated: X-WNS-Cache-Policy is not known");
+  if (request.count("X-WNS-Cache-Policy") > 0 && policy != "cache" && policy != "no-cache")
+    return no("simulated: X-WNS-Cache-Policy is not known");
   // Raw is not kept unless it says so; the other kinds are (7.1).
   wish.cache = policy == "cache" || (policy.empty() && wish.kind != "raw");
   if (request.count("X-WNS-TTL") > 0) {
@@ -232,13 +257,15 @@ void PushService::spoil(const Fault& fault, Verdict& verdict) {
   if (fault.kind == "garbage") answer.instead = "220 mail.example ESMTP\r\n";
   if (fault.kind == "cut") answer.instead = "HTTP/1.1 200 OK\r\nX-WNS-STATUS: recei";
   if (fault.kind == "huge_header")
-    answer.instead = "HTTP/1.1 200 OK\r\nX-WNS-ERROR-DESCRIPTION: " + std::string(static_cast<std::size_t>(fault.bytes), 'x') + "\r\n\r\n";
+    answer.instead =
+        "HTTP/1.1 200 OK\r\nX-WNS-ERROR-DESCRIPTION: " + std::string(static_cast<std::size_t>(fault.bytes), 'x') + "\r\n\r\n";
   if (fault.kind == "no_length") answer.instead = "HTTP/1.1 200 OK\r\nX-WNS-STATUS: received\r\n\r\nwithout an end";
   if (fault.kind == "huge_body") answer.body = std::string(static_cast<std::size_t>(fault.bytes), ' ');
   answer.status = fault.status == 0 ? 200 : fault.status;
   answer.reason = fault.reason.empty() ? reason_of(answer.status) : fault.reason;
   answer.fields = fault.fields;
-  if (answer.status / 100 == 3) answer.fields.emplace_back("Location", fault.location.empty() ? "https://attacker.example/collect" : fault.location);
+  if (answer.status / 100 == 3)
+    answer.fields.emplace_back("Location", fault.location.empty() ? "https://attacker.example/collect" : fault.location);
   if (fault.retry_after_s >= 0) answer.fields.emplace_back("Retry-After", std::to_string(fault.retry_after_s));
   verdict.device_word = fault.device_word;
   if (!fault.word.empty()) {
@@ -247,7 +274,8 @@ void PushService::spoil(const Fault& fault, Verdict& verdict) {
     verdict.word = "appthrottled";
   } else if (answer.status == 200) {
     verdict.word = "received";
-  } else if (answer.status == 400 || answer.status == 401 || answer.status == 403 || answer.status == 410 || answer.status == 413) {
+  } else if (answer.status == 400 || answer.status == 401 || answer.status == 403 || answer.status == 410 ||
+             answer.status == 413) {
     verdict.word = "dropped";
   }
   if (verdict.word == "-") verdict.word.clear();  // a test wants none

@@ -21,7 +21,7 @@ class PushService {
     std::string device_word;  ///< Empty unless it was asked for.
     std::string pfn, device;  ///< Of the channel, when it was found.
     std::string token_pfn;
-    std::string why;          ///< The check that ended it: method, chunked, authorization, token, channel …; ok or fault.
+    std::string why;  ///< The check that ended it: method, chunked, authorization, token, channel …; ok or fault.
     std::string message_id;
     std::vector<std::string> warnings;  ///< Allowed, but no careful sender does it.
   };

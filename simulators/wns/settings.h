@@ -17,8 +17,8 @@ struct Settings {
   EvidenceLevel evidence = EvidenceLevel::full;
 
   // Tokens.
-  bool omit_expires_in = false;           ///< S-4: the older shape of the legacy answer.
-  bool single_active = false;             ///< S-5: a new token ends the older ones.
+  bool omit_expires_in = false;  ///< S-4: the older shape of the legacy answer.
+  bool single_active = false;    ///< S-5: a new token ends the older ones.
   std::int64_t legacy_token_s = 86'400, entra_token_s = 86'399;
 
   // Pushes.
@@ -29,7 +29,7 @@ struct Settings {
   // Channels.
   std::vector<std::string> hosts{"wns2-sim1p", "wns2-sim2p"};  ///< Below notify.windows.com; devices take turns.
   std::int64_t channel_life_s = 30 * 86'400;
-  bool same_uri_while_fresh = true;       ///< S-11: asked while more than 15 days are left.
+  bool same_uri_while_fresh = true;  ///< S-11: asked while more than 15 days are left.
 };
 
 inline constexpr std::int64_t renew_window_s = 15 * 86'400;

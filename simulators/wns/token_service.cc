@@ -24,8 +24,14 @@ HttpsAnswer json_answer(unsigned status, const char* reason, const json::object&
 }
 
 const char* reason_of(unsigned status) {
-  return status == 400 ? "Bad Request" : status == 401 ? "Unauthorized" : status == 429 ? "Too Many Requests" : status == 503 ? "Service Unavailable"
-         : status == 500 ? "Internal Server Error" : status == 405 ? "Method Not Allowed" : status == 404 ? "Not Found" : "Simulated";
+  return status == 400   ? "Bad Request"
+         : status == 401 ? "Unauthorized"
+         : status == 429 ? "Too Many Requests"
+         : status == 503 ? "Service Unavailable"
+         : status == 500 ? "Internal Server Error"
+         : status == 405 ? "Method Not Allowed"
+         : status == 404 ? "Not Found"
+                         : "Simulated";
 }
 
 std::optional<std::string> unescaped(std::string_view text) {
@@ -75,7 +81,8 @@ TokenService::Verdict TokenService::refuse(unsigned status, const char* word, co
   return verdict;
 }
 
-asio::awaitable<TokenService::Verdict> TokenService::serve(std::shared_ptr<HttpsRequest> request, std::shared_ptr<SimClock::Busy> busy) {
+asio::awaitable<TokenService::Verdict> TokenService::serve(std::shared_ptr<HttpsRequest> request,
+                                                           std::shared_ptr<SimClock::Busy> busy) {
   const bool entra = request->server_name == entra_host;
   Verdict verdict = judge(*request, entra);
   if (const auto fault = faults_.draw(true, request->server_name, verdict.pfn, "")) {
@@ -91,9 +98,13 @@ asio::awaitable<TokenService::Verdict> TokenService::serve(std::shared_ptr<Https
       if (entra) {
         const std::int64_t now_s = clock_.now_ms() / 1000;
         const std::string life = std::to_string(settings_.entra_token_s);
-        body = {{"token_type", "Bearer"}, {"expires_in", life}, {"ext_expires_in", life},
-                {"expires_on", std::to_string(now_s + settings_.entra_token_s)}, {"not_before", std::to_string(now_s - 300)},
-                {"resource", "https://wns.windows.com/"}, {"access_token", token}};
+        body = {{"token_type", "Bearer"},
+                {"expires_in", life},
+                {"ext_expires_in", life},
+                {"expires_on", std::to_string(now_s + settings_.entra_token_s)},
+                {"not_before", std::to_string(now_s - 300)},
+                {"resource", "https://wns.windows.com/"},
+                {"access_token", token}};
       } else {
         body = {{"token_type", "bearer"}, {"access_token", token}};
         if (!settings_.omit_expires_in) body["expires_in"] = settings_.legacy_token_s;
@@ -117,12 +128,14 @@ TokenService::Verdict TokenService::judge(const HttpsRequest& request, bool entr
   if (!there) return refuse(404, "not_found", "there is nothing at this path", entra);
   if (request.method != "POST") return refuse(405, "invalid_request", "only POST is taken", entra, 900561);
   const std::string type = to_lower(trimmed(request.field("Content-Type").substr(0, request.field("Content-Type").find(';'))));
-  const auto form = type == "application/x-www-form-urlencoded" && !request.body_left_unread ? read_form(request.body) : std::nullopt;
+  const auto form =
+      type == "application/x-www-form-urlencoded" && !request.body_left_unread ? read_form(request.body) : std::nullopt;
   if (!form) return refuse(400, "invalid_request", "the body is no form", entra, 900144);
   std::map<std::string, std::string> fields;
   for (const auto& [name, value] : *form) {
     const bool known = name == "grant_type" || name == "client_id" || name == "client_secret" || name == "scope";
-    if (!known || !fields.emplace(name, value).second) return refuse(400, "invalid_request", "a field comes twice or is not known", entra, 900144);
+    if (!known || !fields.emplace(name, value).second)
+      return refuse(400, "invalid_request", "a field comes twice or is not known", entra, 900144);
   }
   if (fields.size() != 4) return refuse(400, "invalid_request", "a field is missing", entra, 900144);
 
@@ -134,17 +147,20 @@ TokenService::Verdict TokenService::judge(const HttpsRequest& request, bool entr
     refused.client_id = fields["client_id"];
     return refused;
   };
-  if (fields["grant_type"] != "client_credentials") return told(refuse(400, "unsupported_grant_type", "only client_credentials is taken", entra, 70003));
+  if (fields["grant_type"] != "client_credentials")
+    return told(refuse(400, "unsupported_grant_type", "only client_credentials is taken", entra, 70003));
   // One documented sample of the newer service ends the scope with a slash, another does not.
-  const bool scope_fits = entra ? fields["scope"] == "https://wns.windows.com/.default" || fields["scope"] == "https://wns.windows.com/.default/"
-                                : fields["scope"] == push_domain;
+  const bool scope_fits =
+      entra ? fields["scope"] == "https://wns.windows.com/.default" || fields["scope"] == "https://wns.windows.com/.default/"
+            : fields["scope"] == push_domain;
   if (!scope_fits) return told(refuse(400, "invalid_scope", "this scope is not known", entra, 70011));
   if (app == nullptr)
     return told(entra ? refuse(400, "unauthorized_client", "the application is not found in the directory", true, 700016)
                       : refuse(400, "invalid_client", "unknown client id or wrong secret", false));
   if (entra && !equals_ignoring_case(tenant, app->tenant) && tenant != "organizations")
     return told(refuse(400, "invalid_request", "the tenant is not found", true, 90002));
-  if (app->closed && !entra) return told(refuse(400, "invalid_request", "this endpoint is closed for newly created clients", false));
+  if (app->closed && !entra)
+    return told(refuse(400, "invalid_request", "this endpoint is closed for newly created clients", false));
   if (std::find(app->secrets.begin(), app->secrets.end(), fields["client_secret"]) == app->secrets.end())
     return told(entra ? refuse(401, "invalid_client", "secret is wrong or expired", true, 7000215)
                       : refuse(400, "invalid_client", "unknown client id or wrong secret", false));
@@ -171,10 +187,12 @@ void TokenService::spoil(Verdict& verdict, const Fault& fault, bool entra) {
   if (fault.kind == "close") answer.then = Then::drop;
   if (fault.kind == "stall") answer.then = Then::stall;
   if (fault.kind == "garbage") answer.instead = "220 mail.example ESMTP\r\n";
-  if (fault.kind == "cut") answer.instead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n{\"access_to";
+  if (fault.kind == "cut")
+    answer.instead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n{\"access_to";
   if (fault.kind == "huge_header")
     answer.instead = "HTTP/1.1 200 OK\r\nX-Long: " + std::string(static_cast<std::size_t>(fault.bytes), 'x') + "\r\n\r\n";
-  if (fault.kind == "no_length") answer.instead = "HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"dW5zaXplZA==\",\"token_type\":\"bearer\"}";
+  if (fault.kind == "no_length")
+    answer.instead = "HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"dW5zaXplZA==\",\"token_type\":\"bearer\"}";
   if (!answer.instead.empty() || answer.then != Then::keep) return;
   json::object body{{"token_type", "bearer"}, {"access_token", "U0lNLVNQT0lMVA=="}, {"expires_in", 86400}};
   if (fault.kind == "no_token") body.erase("access_token");
@@ -185,7 +203,8 @@ void TokenService::spoil(Verdict& verdict, const Fault& fault, bool entra) {
   if (fault.kind == "expires") body["expires_in"] = fault.word;
   answer = json_answer(200, "OK", body, entra);
   if (fault.kind == "broken_json") answer.body = "{\"access_token\": \"U0lN";
-  if (fault.kind == "oversized" || fault.kind == "huge_body") answer.body = "{\"pad\":\"" + std::string(static_cast<std::size_t>(fault.bytes), ' ') + "\"}";
+  if (fault.kind == "oversized" || fault.kind == "huge_body")
+    answer.body = "{\"pad\":\"" + std::string(static_cast<std::size_t>(fault.bytes), ' ') + "\"}";
 }
 
 }  // namespace greengate::sim::wns

@@ -45,11 +45,18 @@ Service::Service(asio::io_context& io, SimClock& clock, Dice& dice, Settings& se
       channels_(clock, dice, settings),
       tokens_(clock, dice, settings, apps_, faults_),
       pushes_(clock, dice, settings, apps_, channels_, faults_),
-      listener_(io, clock, settings.listener, [this](const std::string& name) { return receive(name); },
-                [this](std::shared_ptr<HttpsRequest> request, std::shared_ptr<SimClock::Busy> busy) { return serve(std::move(request), std::move(busy)); }),
+      listener_(
+          io, clock, settings.listener, [this](const std::string& name) { return receive(name); },
+          [this](std::shared_ptr<HttpsRequest> request, std::shared_ptr<SimClock::Busy> busy) {
+            return serve(std::move(request), std::move(busy));
+          }),
       evidence_(settings.dir, "wns-requests", settings.evidence),
-      legacy_(ssl::context::tls_server), entra_(ssl::context::tls_server), push_(ssl::context::tls_server),
-      wrong_name_(ssl::context::tls_server), expired_(ssl::context::tls_server), foreign_(ssl::context::tls_server) {}
+      legacy_(ssl::context::tls_server),
+      entra_(ssl::context::tls_server),
+      push_(ssl::context::tls_server),
+      wrong_name_(ssl::context::tls_server),
+      expired_(ssl::context::tls_server),
+      foreign_(ssl::context::tls_server) {}
 
 Service::~Service() = default;
 
@@ -148,7 +155,8 @@ void Service::note(const HttpsRequest& request, const HttpsAnswer& answer, json:
   if (const std::string_view token = request.field("Authorization"); !token.empty()) line["token"] = fingerprint(token);
   json::object headers;
   for (const auto& [name, value] : request.fields)
-    if (!equals_ignoring_case(name, "authorization") && !equals_ignoring_case(name, "host")) headers[to_lower(name).substr(0, 64)] = value.substr(0, 256);
+    if (!equals_ignoring_case(name, "authorization") && !equals_ignoring_case(name, "host"))
+      headers[to_lower(name).substr(0, 64)] = value.substr(0, 256);
   line["headers"] = std::move(headers);
   char name[64];
   std::snprintf(name, sizeof name, "%06llu-request.http", static_cast<unsigned long long>(number));
@@ -168,18 +176,30 @@ json::object Service::counters() const {
   };
   json::object apps, tokens, channels;
   for (const auto& [pfn, app] : apps_.all())
-    apps[pfn] = json::object{{"token_requests", counted(app.token_requests)}, {"tokens", app.tokens}, {"pushes", counted(app.pushes)},
+    apps[pfn] = json::object{{"token_requests", counted(app.token_requests)},
+                             {"tokens", app.tokens},
+                             {"pushes", counted(app.pushes)},
                              {"early_pushes", app.early_pushes}};
   for (const auto& [value, token] : apps_.tokens())
-    tokens[fingerprint("Bearer " + value)] = json::object{{"pfn", token.pfn}, {"pushes", token.pushes}, {"ended", token.ended}, {"expires_ms", token.expires_ms}};
+    tokens[fingerprint("Bearer " + value)] =
+        json::object{{"pfn", token.pfn}, {"pushes", token.pushes}, {"ended", token.ended}, {"expires_ms", token.expires_ms}};
   for (const auto& channel : channels_.all())
-    channels[std::to_string(channel->number)] =
-        json::object{{"device", channel->owner}, {"pushes", counted(channel->pushes)}, {"deliveries", channel->deliveries},
-                     {"replaced", channel->replaced}, {"lapsed", channel->lapsed}};
+    channels[std::to_string(channel->number)] = json::object{{"device", channel->owner},
+                                                             {"pushes", counted(channel->pushes)},
+                                                             {"deliveries", channel->deliveries},
+                                                             {"replaced", channel->replaced},
+                                                             {"lapsed", channel->lapsed}};
   const HttpsListener::Counters& c = listener_.counters();
-  return {{"apps", std::move(apps)}, {"tokens", std::move(tokens)}, {"channels", std::move(channels)},
-          {"connections", json::object{{"opened", c.connections}, {"handshakes", c.handshakes}, {"requests", c.requests}, {"pipelined", c.pipelined},
-                                       {"black_holed", c.black_holed}, {"refused", c.refused}, {"by_name", counted(connects_)}}}};
+  return {{"apps", std::move(apps)},
+          {"tokens", std::move(tokens)},
+          {"channels", std::move(channels)},
+          {"connections", json::object{{"opened", c.connections},
+                                       {"handshakes", c.handshakes},
+                                       {"requests", c.requests},
+                                       {"pipelined", c.pipelined},
+                                       {"black_holed", c.black_holed},
+                                       {"refused", c.refused},
+                                       {"by_name", counted(connects_)}}}};
 }
 
 void Service::pretend(const std::string& owner, bool connected) {

@@ -20,7 +20,8 @@
 
 namespace greengate::sim::wns {
 
-/// The simulated push notification service: token services and push service on one TLS port, told apart by the name in the handshake.
+/// The simulated push notification service: token services and push service on one TLS port, told apart by the name in the
+/// handshake.
 ///
 /// Promise   Written from the published facts alone; every request is in wns-requests.jsonl with its verdict, and byte by byte in
 ///           wns-requests/ (readable by the owner only: those files hold tokens, secrets and channel URIs).

@@ -53,7 +53,8 @@ TEST(PollSchedule, GoesThroughItsSetsAndRefusesWhatIsNone) {
   std::vector<std::int64_t> minutes;
   for (int i = 0; i < 5; ++i) minutes.push_back(schedule->next_s() / 60);
   EXPECT_EQ(minutes, (std::vector<std::int64_t>{15, 15, 60, 1440, 1440}));
-  for (const char* wrong : {"15", "15x", "x5", "15x5,60x10,1440x0,5x5", "-1x0", "15 x 5"}) EXPECT_FALSE(mdm::PollSchedule::parse(wrong)) << wrong;
+  for (const char* wrong : {"15", "15x", "x5", "15x5,60x10,1440x0,5x5", "-1x0", "15 x 5"})
+    EXPECT_FALSE(mdm::PollSchedule::parse(wrong)) << wrong;
   EXPECT_FALSE(mdm::PollSchedule::parse("15x0,60x0")->valid());
   EXPECT_FALSE(mdm::PollSchedule::parse("")->valid());
 }
@@ -76,22 +77,26 @@ TEST(ClientHello, IsCutAnywhereAndBentAnywhereWithoutHarm) {
     return out + content;
   };
   using namespace std::string_literals;
-  const std::string extensions = "\0\0"s + block(2, block(2, "\0"s + block(2, name))) + "\0\x10"s + block(2, block(2, block(1, "h2") + block(1, "http/1.1")));
-  const std::string hello = "\x03\x03"s + std::string(32, 'r') + block(1, "") + block(2, "\x13\x01") + block(1, "\0"s) + block(2, extensions);
+  const std::string extensions = "\0\0"s + block(2, block(2, "\0"s + block(2, name))) + "\0\x10"s +
+                                 block(2, block(2, block(1, "h2") + block(1, "http/1.1")));
+  const std::string hello =
+      "\x03\x03"s + std::string(32, 'r') + block(1, "") + block(2, "\x13\x01") + block(1, "\0"s) + block(2, extensions);
   const std::string record = "\x16\x03\x01"s + block(2, "\x01"s + block(3, hello));
   EXPECT_EQ(first_record_bytes(record), record.size());
   const auto read = read_client_hello(record);
   ASSERT_TRUE(read);
   EXPECT_EQ(read->server_name, name);
   EXPECT_EQ(read->protocols, (std::vector<std::string>{"h2", "http/1.1"}));
-  for (std::size_t cut = 0; cut < record.size(); ++cut) EXPECT_FALSE(read_client_hello(std::string_view(record).substr(0, cut))) << cut;
+  for (std::size_t cut = 0; cut < record.size(); ++cut)
+    EXPECT_FALSE(read_client_hello(std::string_view(record).substr(0, cut))) << cut;
   const std::uint64_t seed = random_u64();
   SCOPED_TRACE(seed);
   Dice dice(seed);
   for (int i = 0; i < 20'000; ++i) {
     std::string bent = record;
     for (std::int64_t k = dice.between(1, 4); k > 0; --k)
-      bent[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(bent.size()) - 1))] = static_cast<char>(dice.between(0, 255));
+      bent[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(bent.size()) - 1))] =
+          static_cast<char>(dice.between(0, 255));
     const auto bent_read = read_client_hello(bent);
     if (bent_read) EXPECT_LE(bent_read->server_name.size(), record.size());
   }
