@@ -211,6 +211,7 @@ LoadedConfig read(ConfigReader reader) {
   reader.read("state_messages.inventory_topic_type", config.inventory_topic_type);
   reader.read("state_messages.inventory_state_id", config.inventory_state_id);
   read_watch_settings(reader, config);
+  read_script_settings(reader, config);
   read_task_settings(reader, config);
   for (ConfigProblem& problem : problems_of(config)) found.push_back(std::move(problem));
   reader.add(std::move(found));

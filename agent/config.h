@@ -1,6 +1,7 @@
 #pragma once
 
 #include "agent/collectors/custom_inventory.h"
+#include "agent/scripts/settings.h"
 #include "agent/watchers/watchers.h"
 #include "agent/files/settings.h"
 #include "agent/software/settings.h"
@@ -65,6 +66,7 @@ struct AgentConfig {
   std::uint32_t custom_failed_state_id = 2;  ///< state_messages.custom_failed_state_id
   std::uint32_t custom_mended_state_id = 1;  ///< state_messages.custom_mended_state_id
 
+  ScriptSettings scripts;  ///< [scripts]: scripts/script_config.cc
   TaskSettings tasks;  ///< [tasks], [scan], [restart], [logs]: task_config.cc
 
   std::string custom_problems_file() const { return state_directory + "/custom_problems"; }
@@ -88,6 +90,8 @@ LoadedConfig load_config_text(const std::string& text, const std::string& name_i
 
 /// The part of load_config that is in watch_config.cc; after reports.collection_patience.
 void read_watch_settings(ConfigReader& reader, AgentConfig& config);
+/// The part that is in scripts/script_config.cc; after agent.state_directory.
+void read_script_settings(ConfigReader& reader, AgentConfig& config);
 
 /// The part of load_config that is in task_config.cc.
 void read_task_settings(ConfigReader& reader, AgentConfig& config);

@@ -62,6 +62,7 @@ struct ConfigReader::State {
   std::string name;
   toml::table table;
   std::map<std::string, Entry> entries;  // every leaf, by dotted key
+  std::map<std::string, std::size_t> counts;  // of [[tables]] by dotted key
   std::set<std::string> known;           // every key somebody asked for
   struct Found {
     std::uint32_t line;
@@ -74,6 +75,9 @@ struct ConfigReader::State {
       const std::string dotted = prefix + std::string(key.str());
       if (const auto* inner = node.as_table()) {
         collect(*inner, dotted + ".");
+      } else if (const auto* list = node.as_array(); list && !list->empty() && list->is_array_of_tables()) {
+        counts[dotted] = list->size();
+        for (std::size_t i = 0; i < list->size(); ++i) collect(*list->get_as<toml::table>(i), dotted + "[" + std::to_string(i) + "].");
       } else {
         entries[dotted] = {&node, key.source().begin.line};
       }
@@ -192,6 +196,22 @@ void ConfigReader::read_bytes(const std::string& key, std::int64_t& value) {
                  const auto text = node.value_exact<std::string>();
                  return text ? with_unit(*text, byte_units) : std::nullopt;
                });
+}
+
+std::vector<std::string> ConfigReader::tables(const std::string& key) const {
+  std::vector<std::string> names;
+  const auto below = state_->table.at_path(key);
+  if (const toml::table* table = below.as_table()) {
+    for (const auto& [name, node] : *table) {
+      if (node.is_table()) names.emplace_back(name.str());
+    }
+  }
+  return names;
+}
+
+std::size_t ConfigReader::table_count(const std::string& key) {
+  const auto found = state_->counts.find(key);
+  return found == state_->counts.end() ? 0 : found->second;
 }
 
 void ConfigReader::add(std::vector<ConfigProblem> problems) {

@@ -40,6 +40,11 @@ class ConfigReader {
   void read(const std::string& key, std::chrono::milliseconds& value);
   void read(const std::string& key, std::vector<std::string>& value);
   void read_bytes(const std::string& key, std::int64_t& value);
+  /// How many tables [[key]] there are. Their keys are read as "key[0].name", and are not among known_keys() of a file without them.
+  std::size_t table_count(const std::string& key);
+
+  /// The names of the tables directly below `key`, sorted: "a", "b" for [key.a] and [key.b].
+  std::vector<std::string> tables(const std::string& key) const;
 
   void add(std::vector<ConfigProblem> problems);
 

@@ -87,8 +87,16 @@ std::string show_explanation(const json::value& about) {
       shown += "  " + text(code, "letters") + " × " + text(code, "code") + ": " + text(code, "cause") + " " + text(code, "advice") + "\n";
     }
   }
+  if (!items(about, "notifications").empty()) {
+    Table notifications({"LAST NOTIFICATIONS", "TASK", "FROM", "ASKED (UTC)", "STATE", "SINCE (UTC)", "WHY"});
+    for (const json::value& one : items(about, "notifications")) {
+      notifications.add({text(one, "id"), text(one, "task"), text(one, "origin"), time_at(one, "created_at_ms"), text(one, "state"), time_at(one, "changed_at_ms"),
+                         text(one, "code") + (text(one, "message") == "-" ? "" : ": " + text(one, "message"))});
+    }
+    shown += "\n" + notifications.text();
+  }
   for (const auto& [name, title] : {std::pair("identity", "Identity at the site"), std::pair("inventory", "What the site has of its inventory"),
-                                    std::pair("policy", "Policy"), std::pair("pacing", "Pacing"), std::pair("slots", "Slots")}) {
+                                    std::pair("policy", "Policy"), std::pair("pacing", "Pacing"), std::pair("slots", "Slots"), std::pair("windows", "Windows device")}) {
     shown += section(title, rows(find(about, name)));
   }
   return shown;

@@ -3,6 +3,7 @@
 #include "ctl/ask.h"
 #include "ctl/dead_letter_commands.h"
 #include "ctl/mof_command.h"
+#include "ctl/notify_commands.h"
 #include "ctl/views.h"
 
 #include <CLI/CLI.hpp>
@@ -87,6 +88,7 @@ int main(int argc, char** argv) {
   explain->add_option("AGENT", agent, "Its id, the beginning of it, or its host name")->required();
   explain->callback([&] { get("/v1/agents/" + in_path(agent) + "/explain", greengate::ctl::show_explanation); });
   greengate::ctl::add_dead_letter_commands(app, options, exit_code);
+  greengate::ctl::add_notify_commands(app, options, exit_code);
 
   CLI::App* token = app.add_subcommand("token", "Tokens that let new agents in without approval");
   token->require_subcommand(1);

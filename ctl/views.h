@@ -19,6 +19,9 @@ std::string show_dead_letter(const boost::json::value& letter);
 /// The report as protobuf text beside the message as XML.
 std::string diff_dead_letter(const boost::json::value& letter);
 std::string show_replay(const boost::json::value& progress);
+std::string show_notifications(const boost::json::value& notifications);
+std::string show_notification(const boost::json::value& notification);
+std::string show_order(const boost::json::value& order);
 /// One page about one agent.
 std::string show_explanation(const boost::json::value& about);
 

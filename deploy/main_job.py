@@ -135,7 +135,7 @@ certificate_file = "{certificate}"
 backoff_base = "500ms"    # a real server wants 1min
 
 [notifications]
-policy_window = "0s"      # one agent makes no storm
+wave_window_max = "0s"    # one agent makes no storm
 """
 
 AGENT_TOML = """\

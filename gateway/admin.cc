@@ -53,6 +53,9 @@ AdminReply Admin::answer(const AdminCall& call) {
     }
     if (auto reply = dead_letters_.answer(call, path, agent)) return *reply;
   }
+  if (house_.notifications && path.size() >= 2 && path[0] == "v1" && path[1] == "notifications") {
+    if (auto reply = house_.notifications->answer(call, path, [this](const std::string& name) { return find_agent(name); })) return *reply;
+  }
   if (is(3, "agents") || is(4, "agents")) {
     const auto device = find_agent(path[2]);
     if (!device) return problem(device.error());
@@ -68,7 +71,7 @@ AdminReply Admin::answer(const AdminCall& call) {
     }
     if (path.size() == 4 && path[3] == "revoke" && post) return change_state(*device, store::DeviceState::revoked);
   }
-  for (const char* known : {"status", "agents", "tokens", "dead-letters", "classes"}) {
+  for (const char* known : {"status", "agents", "tokens", "dead-letters", "classes", "notifications"}) {
     if (path.size() >= 2 && path[0] == "v1" && path[1] == known) {
       return problem(405, "admin.method", call.method + " " + call.target + " is not something that can be asked.");
     }

@@ -6,6 +6,7 @@
 #include "gateway/admin_call.h"
 #include "gateway/dead_letters.h"
 #include "gateway/fan_out.h"
+#include "gateway/notify_admin.h"
 #include "store/device_registry.h"
 #include "store/report_queue.h"
 #include "workers/courier.h"
@@ -41,6 +42,7 @@ class Admin {
     std::function<std::string()> agent_endpoint;  ///< Where agents connect.
     std::function<std::string()> gateway_key;     ///< The public key they pin.
     std::function<Result<boost::json::value>(const std::string&)> class_shape;  ///< Of an inventory class, by its name.
+    NotifyAdmin* notifications = nullptr;         ///< None: nobody can be asked to do anything.
     Replayer* replayer = nullptr;                 ///< None: nothing can be replayed here.
     MessageOf message_of;                         ///< What a report would be sent as; none where nothing is delivered.
     /// What other parts know of one agent, under the name it has in `explain`: "identity", "inventory", "policy", "pacing", …

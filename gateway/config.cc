@@ -259,8 +259,14 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.certificate_file", bgb.certificate_file);
   reader.read("bgb.source_addresses", bgb.source_addresses);
   reader.read("bgb.client_version", bgb.client_version);
+  reader.read("bgb.http", bgb.http);
+  reader.read("bgb.http_urls", bgb.http_urls);
+  reader.read("bgb.http_proxy", bgb.http_proxy);
   reader.read("bgb.confirm_required", bgb.confirm_required);
+  reader.read("bgb.sessions", bgb.sessions);
+  fan_out.sessions_always = bgb.sessions == "always";
   reader.read("bgb.keepalive", bgb.keepalive);
+  reader.read("bgb.keepalive_profile", bgb.keepalive_profile);
   reader.read("bgb.connect_timeout", bgb.connect_timeout);
   reader.read("bgb.tls_timeout", bgb.tls_timeout);
   reader.read("bgb.sign_in_timeout", bgb.sign_in_timeout);
@@ -270,8 +276,13 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.stable_after", bgb.stable_after);
   reader.read("bgb.start_window", bgb.start_window);
   reader.read("bgb.push_memory", bgb.push_memory);
+  reader.read("bgb.frame_timeout", bgb.frame_timeout);
+  reader.read("bgb.identity_check", bgb.identity_check);
+  reader.read("bgb.tcp_retry", bgb.tcp_retry);
+  reader.read("bgb.http_broken", bgb.http_broken);
   reader.read("bgb.tick", bgb.tick);
   reader.read("bgb.handshakes_per_second", bgb.handshakes_per_second);
+  reader.read("bgb.handshakes_per_second_all", bgb.handshakes_per_second_all);
   reader.read("bgb.handshakes_in_flight_max", bgb.handshakes_in_flight_max);
   reader.read("bgb.sessions_max", bgb.sessions_max);
   reader.read("bgb.pending_pushes_max", bgb.pending_pushes_max);
@@ -280,8 +291,57 @@ void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutCo
   reader.read("bgb.payload_bytes_max", bgb.payload_bytes_max);
   reader.read("notifications.tasks_file", fan_out.tasks_file);
   reader.read("notifications.answer_within", fan_out.answer_within);
-  reader.read("notifications.policy_window", fan_out.policy_window);
+  reader.read("notifications.wave_window_per_1000", fan_out.wave.window_per_1000);
+  reader.read("notifications.wave_window_max", fan_out.wave.window_max);
   reader.read("notifications.waiting_max", fan_out.waiting_max);
+}
+
+void read_task_parameters(ConfigReader& reader, TaskParametersConfig& config) {
+  reader.read("notifications.scripts", config.scripts);
+  reader.read("notifications.live_queries", config.live_queries);
+  reader.read("notifications.scripts_parameter_hash", config.scripts_parameter_hash);
+}
+
+void read_mailbox(ConfigReader& reader, store::MailboxConfig& mailbox, FanOutConfig& fan_out) {
+  reader.read("mailbox.entries_max", mailbox.entries_max);
+  reader.read("mailbox.entries_per_device_max", mailbox.entries_per_device_max);
+  reader.read("mailbox.history_time", mailbox.history_time);
+  reader.read("mailbox.time_to_live", fan_out.time_to_live);
+  reader.read("mailbox.script_time_to_live", fan_out.script_time_to_live);
+  reader.read("mailbox.release_per_second", fan_out.release_per_second);
+}
+
+void read_mdm(ConfigReader& reader, WindowsConfig& windows) {
+  adapters::DmVisitRules& visit = windows.endpoint.visit;
+  reader.read("mdm.enabled", windows.enabled);
+  reader.read("mdm.listen", windows.server.listen);
+  reader.read("mdm.path", windows.server.path);
+  reader.read("mdm.certificate_file", windows.server.certificate_file);
+  reader.read("mdm.key_file", windows.server.key_file);
+  reader.read("mdm.client_ca_file", windows.server.client_ca_file);
+  reader.read("mdm.enrolments", windows.enrolments);
+  reader.read("mdm.enrolments_check", windows.enrolments_check);
+  reader.read("mdm.provider_id", visit.provider);
+  reader.read("mdm.server_uri", visit.session.server_uri);
+  reader.read("mdm.register_at_site", windows.register_at_site);
+  reader.read("mdm.allow_wipe", visit.tasks.allow_wipe);
+  reader.read("mdm.scan_watch", visit.watch_for);
+  reader.read("mdm.same_work_window", visit.same_work_window);
+  reader.read("mdm.tasks_per_session_max", visit.tasks_max);
+  reader.read("mdm.session_timeout", visit.session.timeout);
+  reader.read("mdm.sessions_max", windows.endpoint.sessions_max);
+  reader.read("mdm.sessions_per_second", windows.endpoint.sessions_per_second);
+  reader.read("mdm.device_sessions_per_minute", windows.endpoint.device_sessions_per_minute);
+  reader.read("mdm.retry_after", windows.endpoint.retry_after);
+  reader.read("mdm.threads", windows.server.threads);
+  reader.read("mdm.connections_max", windows.server.connections_max);
+  read_size(reader, "mdm.header_bytes_max", windows.server.header_bytes_max);
+  read_size(reader, "mdm.message_bytes_max", windows.server.message_bytes_max);
+  windows.endpoint.limits.bytes_max = windows.server.message_bytes_max;
+  read_size(reader, "mdm.reply_bytes_max", visit.session.reply_bytes_max);
+  reader.read("mdm.handshake_timeout", windows.server.handshake_timeout);
+  reader.read("mdm.request_timeout", windows.server.request_timeout);
+  reader.read("mdm.idle_timeout", windows.server.idle_timeout);
 }
 
 // Reads every key; the one list of them.
@@ -298,6 +358,10 @@ void read_all(ConfigReader& reader, Config& config, Complaints& problems) {
   read_policy(reader, config.policy, config.enquiries);
   read_inventory(reader, config.inventory);
   read_notifications(reader, config.bgb, config.notifications);
+  read_task_parameters(reader, config.task_parameters);
+  read_mailbox(reader, config.store.mailbox, config.notifications);
+  read_mdm(reader, config.windows);
+  config.wns.read(reader);
 }
 
 LoadedConfig load(ConfigReader reader) {
@@ -339,10 +403,13 @@ LoadedConfig load(ConfigReader reader) {
     }
   }
   if (const auto tasks = TaskTable::read(config.notifications.tasks_file); !tasks) reader.add({{"notifications.tasks_file", tasks.error().message}});
+  reader.add(config.notifications.problems());
+  reader.add(config.task_parameters.problems());
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
-    reader.add(config.notifications.problems());
   }
+  if (config.windows.enabled) reader.add(config.windows.problems());
+  if (config.windows.enabled && config.wns.enabled) reader.add(config.wns.problems());
   loaded.problems = reader.problems();
   return loaded;
 }

@@ -2,10 +2,13 @@
 
 #include "adapters/bgb/session_pool.h"
 #include "adapters/mp/settings.h"
+#include "adapters/wns/settings.h"
 #include "core/log.h"
 #include "gateway/agents_config.h"
 #include "gateway/enquiries.h"
 #include "gateway/fan_out.h"
+#include "gateway/task_parameters.h"
+#include "gateway/windows_devices.h"
 #include "store/open_store.h"
 #include "workers/courier.h"
 #include "workers/inventory_planner.h"
@@ -68,6 +71,9 @@ struct Config {
   workers::InventoryConfig inventory;
   adapters::BgbConfig bgb;
   FanOutConfig notifications;
+  TaskParametersConfig task_parameters;
+  WindowsConfig windows;
+  adapters::WnsSettings wns;
 
   bool has_role(std::string_view role) const;
 };

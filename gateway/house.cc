@@ -3,6 +3,7 @@
 #include "adapters/bgb/session_pool.h"
 #include "adapters/http/client.h"
 #include "adapters/mp/differing_settings.h"
+#include "adapters/wns/wns_sender.h"
 #include "core/lifecycle.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -16,8 +17,12 @@
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
+#include "gateway/notify_admin.h"
 #include "gateway/replayer.h"
+#include "gateway/sealed_channels.h"
 #include "gateway/slots.h"
+#include "gateway/task_parameters.h"
+#include "gateway/windows_devices.h"
 #include "store/open_store.h"
 #include "store/sealer.h"
 #include "workers/common_identity.h"
@@ -148,11 +153,17 @@ struct House::Rooms {
   std::unique_ptr<workers::SiteLocator> locator;
   std::unique_ptr<workers::Pool> pool;
   std::unique_ptr<Enquiries> enquiries;
+  std::unique_ptr<TaskParameters> task_parameters;
   std::unique_ptr<FanOut> fan_out;
   std::unique_ptr<Ticker> sweeper;
+  std::unique_ptr<Ticker> releaser;
+  std::unique_ptr<NotifyAdmin> notify_admin;
   std::unique_ptr<adapters::SessionPool> sessions;
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
+  std::unique_ptr<SealedChannels> channels;
+  std::unique_ptr<adapters::Waker> waker;
+  std::unique_ptr<WindowsDevices> windows;  ///< None where [mdm] is off.
   std::unique_ptr<workers::Preview> preview;
   std::unique_ptr<Replayer> replayer;
   std::unique_ptr<Ticker> replay_ticker;
@@ -162,6 +173,7 @@ struct House::Rooms {
 
   Result<void> build();
   void build_policy(store::DeviceRegistry& devices, store::ReportQueue& reports);
+  Result<void> build_windows(const store::Sealer& sealer);
   void connect();
   Admin::House facts();
   void state_changed(const AgentId& agent, store::DeviceState state);
@@ -201,6 +213,7 @@ Result<void> House::Rooms::build() {
                                                      fan_out->identity_gone(agent);
                                                      fan_out->identity_ready(agent);
                                                      policy->agent_ready(agent);
+                                                     if (windows && windows->knows(agent)) sessions->open(agent);
                                                    });
   build_policy(devices, reports);
   pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
@@ -211,8 +224,18 @@ Result<void> House::Rooms::build() {
   auto tasks = TaskTable::read(config.notifications.tasks_file);
   if (!tasks) return pass(tasks);
   if (config.has_role("notify") && config.bgb.enabled) log_guessed_tasks(*tasks);
-  fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, clock, metrics);
+  task_parameters = std::make_unique<TaskParameters>(config.task_parameters, metrics);
+  fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, store->mailbox(), clock, metrics);
   sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
+  releaser = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->release(); });
+  notify_admin = std::make_unique<NotifyAdmin>(devices, store->mailbox(), clock, [this](Order order) -> Result<store::Posted> {
+    v1::Notification task = order.parameters;
+    task.set_task(order.task);
+    auto left = able(windows.get(), std::move(order.devices), task);
+    if (!left) return pass(left);
+    order.devices = std::move(*left);
+    return fan_out->order(std::move(order));
+  });
   adapters::BgbConfig bgb = config.bgb;
   bgb.enabled = bgb.enabled && config.has_role("notify");
   sessions = std::make_unique<adapters::SessionPool>(
@@ -228,9 +251,10 @@ Result<void> House::Rooms::build() {
         as.private_key_der = std::move(*key);
         return as;
       },
-      *fan_out);
+      *fan_out, [this](const AgentId& agent, const SmsId& sms_id) { return fan_out->may_hold_session(agent, sms_id); });
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
+  if (auto built = build_windows(*sealer); !built) return built;
   preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);
   replayer = std::make_unique<Replayer>(reports, config.replay_per_second, clock, metrics);
   replay_ticker = std::make_unique<Ticker>(milliseconds(100), [this] { replayer->tick(); });
@@ -243,7 +267,8 @@ Result<void> House::Rooms::build() {
   if (config.has_role("deliver")) {
     order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get(), replay_ticker.get()});
   }
-  order.insert(order.end(), {sessions.get(), sweeper.get()});
+  order.insert(order.end(), {sessions.get(), sweeper.get(), releaser.get()});
+  if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
   lifecycle = std::make_unique<Lifecycle>(std::move(order));
@@ -282,6 +307,33 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
   });
 }
 
+// Devices that are woken and come, beside agents that stay.
+Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
+  if (!config.windows.enabled) return {};
+  channels = std::make_unique<SealedChannels>(store->devices(), sealer);
+  auto made = adapters::make_wns_waker(net.context(), config.wns, *channels, clock, metrics, random_u64());
+  if (!made) return pass(made);
+  waker = std::move(*made);
+  if (!config.windows.register_at_site) errands->leave_out(looks_like_windows);
+  windows = std::make_unique<WindowsDevices>(config.windows, store->devices(), clock, metrics);
+  windows->connect(
+      {
+          .collect = [this](const AgentId& agent, std::uint32_t count_max) { return fan_out->collect(agent, count_max); },
+          .task_result = [this](const AgentId& agent, const v1::TaskResult& result) { fan_out->task_result(agent, result); },
+          .stands =
+              [this](const AgentId& agent, bool active) {
+                if (!active) return state_changed(agent, store::DeviceState::revoked);
+                if (!config.has_role("deliver")) return;
+                errands->agent_active(agent);
+                // It has no connection whose coming would open its session at the site.
+                const auto device = store->devices().find(agent);
+                if (device && device->site.state == store::IdentityState::ready) sessions->open(agent);
+              },
+      },
+      waker.get());
+  return {};
+}
+
 void House::Rooms::connect() {
   fan_out->connect({
       .send = [this](const AgentId& agent, const v1::Notification& push) { return ingest->send_notification(agent, push); },
@@ -290,6 +342,11 @@ void House::Rooms::connect() {
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
+      .parameters = [this](const AgentId& agent, v1::Task task, const adapters::BgbPush& push) { return task_parameters->of(agent, task, push); },
+      .wake =
+          [this](const AgentId& agent, v1::Task task, WallTime deadline, bool urgent) {
+            if (windows) windows->wake(agent, task, deadline, urgent);
+          },
   });
   // An agent that is away is not told: its next inventory is sent whole anyway.
   pool->on_state_wanted([this](const AgentId& agent, std::uint32_t) {
@@ -324,6 +381,7 @@ Admin::House House::Rooms::facts() {
   facts.agent_endpoint = [this] { return ingest->endpoint(); };
   facts.gateway_key = [this] { return ingest->public_key(); };
   facts.class_shape = [this](const std::string& name) { return class_shape(store->devices(), store->baselines(), name); };
+  facts.notifications = notify_admin.get();
   if (config.has_role("deliver")) facts.replayer = replayer.get();
   facts.message_of = [this](const store::LeasedReport& report) { return preview->xml_of(report); };
   if (config.has_role("deliver")) {
@@ -331,10 +389,12 @@ Admin::House House::Rooms::facts() {
     facts.details.emplace_back("policy", [this](const AgentId& agent) { return explained(policy->known(agent)); });
     facts.details.emplace_back("pacing", [this](const AgentId&) { return explained(courier->budget().health()); });
   }
+  if (windows) facts.details.emplace_back("windows", [this](const AgentId& agent) { return windows->explained(agent); });
   facts.details.emplace_back("inventory", [this](const AgentId& agent) {
     auto baselines = store->baselines().list(agent);
     return baselines ? explained(*baselines) : boost::json::value(boost::json::object{{"problem", baselines.error().code}});
   });
+  facts.details.emplace_back("notifications", [this](const AgentId& agent) { return notify_admin->last_of(agent); });
   facts.details.emplace_back("slots", [this](const AgentId& agent) {
     const auto connected = ingest->presence().find(agent);
     boost::json::object slots{{"next_report_slot_in_ms", Slots(slots_of(config.agents)).report(agent, clock.wall()).count()}};
@@ -346,6 +406,7 @@ Admin::House House::Rooms::facts() {
 
 void House::Rooms::state_changed(const AgentId& agent, store::DeviceState state) {
   ingest->on_state_changed(agent);
+  if (windows) windows->state_changed(agent, state);
   if (state == store::DeviceState::active) errands->agent_active(agent);
   if (state == store::DeviceState::revoked) {
     errands->agent_gone(agent);
@@ -365,6 +426,7 @@ Result<std::unique_ptr<House>> House::build(const Config& config, const Clock& c
 
 Result<void> House::start() {
   auto started = rooms_->lifecycle->start();
+  if (started) rooms_->fan_out->open_standing_sessions();
   if (started) rooms_->doors->set_ready(true);
   return started;
 }
@@ -376,7 +438,8 @@ std::string House::addresses() const {
       {"agent_endpoint", rooms_->ingest->endpoint()},
       {"gateway_key", rooms_->ingest->public_key()},
       {"admin_socket", rooms_->config.gateway.admin_socket},
-      {"observe_port", rooms_->doors->observe_port()}});
+      {"observe_port", rooms_->doors->observe_port()},
+      {"mdm_port", rooms_->windows ? rooms_->windows->port() : 0}});
 }
 
 }  // namespace greengate::gateway

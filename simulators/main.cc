@@ -3,7 +3,9 @@
 #include "simulators/common/admin_server.h"
 #include "simulators/common/text.h"
 #include "simulators/management_point/management_point.h"
+#include "simulators/notification_server/calibrate.h"
 #include "simulators/notification_server/notification_server.h"
+#include "simulators/windows/command.h"
 
 #include <boost/asio.hpp>
 #include <boost/json.hpp>
@@ -42,6 +44,7 @@ struct Options {
   std::string checks_file;
   NotifyConfig notify_config;
   std::string notify_config_file;
+  CalibrateOptions calibrate;
 };
 
 void add_common(CLI::App& app, Options& o) {
@@ -125,9 +128,25 @@ void add_notify(CLI::App& app, Options& o) {
       ->capture_default_str();
   app.add_option("--notify-profile", o.notify_config.profile, "Wire profile")
       ->capture_default_str();
+  app.add_option("--notify-http", o.notify_config.http, "The second listener, for HTTP mode: off, http or https")
+      ->check(CLI::IsMember({"off", "http", "https"}))
+      ->capture_default_str();
+  app.add_option("--notify-http-port", o.notify_config.http_port, "Its port; 0 chooses one")->capture_default_str();
   app.add_option("--notify-config", o.notify_config_file,
                  "JSON file with the notification server's other settings; flags win")
       ->check(CLI::ExistingFile);
+}
+
+void add_calibrate(CLI::App& app, Options& o) {
+  CalibrateOptions& c = o.calibrate;
+  app.add_flag("--calibrate", c.on, "Solve the wire layout from a client's first frames and write a profile file");
+  app.add_option("--capture", c.captures, "With --calibrate: a captured frame, or two in one; may come again. Without it, wait for a client")
+      ->check(CLI::ExistingFile);
+  app.add_option("--profile-out", c.profile_file, "With --calibrate: where the profile goes")->capture_default_str();
+  app.add_option("--profile-name", c.name, "With --calibrate: its name")->capture_default_str();
+  app.add_option("--calibrate-wait", c.wait_s, "With --calibrate: seconds to wait for a client, and then for its KeepAlive")
+      ->check(CLI::Range(1, 86'400))
+      ->capture_default_str();
 }
 
 Result<void> read_checks(const Options& o, CheckLevels& levels) {
@@ -186,6 +205,8 @@ Result<void> complete(Options& o) {
     const NotifyConfig none;
     if (flags.port != none.port) o.notify_config.port = flags.port;
     if (flags.profile != none.profile) o.notify_config.profile = flags.profile;
+    if (flags.http != none.http) o.notify_config.http = flags.http;
+    if (flags.http_port != none.http_port) o.notify_config.http_port = flags.http_port;
   }
 #endif
   o.notify_config.bind_address = o.bind_address;
@@ -213,6 +234,7 @@ class NotifyRunner {
     return {};
   }
   std::uint16_t port() const { return server_.port(); }
+  std::uint16_t http_port() const { return server_.http_port(); }
   asio::awaitable<AdminReply> admin(AdminRequest request) {
     auto [status, text] =
         co_await asio::co_spawn(io_, answer(std::move(request)), asio::use_awaitable);
@@ -251,6 +273,12 @@ int run(Options& o) {
     return give_up(error, 2);
   }
 #endif
+#if GREENGATE_SIM_NOTIFY
+  if (o.calibrate.on) {
+    auto calibrated = run_calibration(o.calibrate, o.notify_config, std::cout);
+    return calibrated ? 0 : give_up(calibrated.error(), 1);
+  }
+#endif
   const SystemClock clock;
   asio::io_context io(static_cast<int>(o.threads));
   asio::signal_set signals(io, SIGTERM, SIGINT);
@@ -273,6 +301,7 @@ int run(Options& o) {
     notify = std::make_unique<NotifyRunner>(o.notify_config, mp ? &mp->clients() : nullptr);
     if (auto started = notify->start(); !started) return give_up(started.error(), 1);
     ready["notify_port"] = notify->port();
+    if (notify->http_port() != 0) ready["notify_http_port"] = notify->http_port();
     admin.mount("/notify/", [&notify](AdminRequest request) -> asio::awaitable<AdminReply> {
       AdminReply reply = co_await notify->admin(std::move(request));
       co_return reply;
@@ -315,15 +344,18 @@ int main_with(int argc, char** argv) {
   CLI::App* const both = app.add_subcommand(
       "both",
       "Both in one process, the notification server knowing the management point's clients");
+  WindowsCommand windows(app);
   for (CLI::App* const each : {mp, notify, both}) add_common(*each, o);
   for (CLI::App* const each : {mp, both}) add_mp(*each, o);
   for (CLI::App* const each : {notify, both}) add_notify(*each, o);
+  add_calibrate(*notify, o);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
   }
+  if (windows.chosen()) return windows.run();
   o.mp = mp->parsed() || both->parsed();
   o.notify = notify->parsed() || both->parsed();
   return run(o);

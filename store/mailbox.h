@@ -1,9 +1,11 @@
 #pragma once
 
 #include "core/clock.h"
+#include "core/config_reader.h"
 #include "core/ids.h"
 #include "core/result.h"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -12,6 +14,16 @@
 #include <vector>
 
 namespace greengate::store {
+
+/// [mailbox], the part that concerns keeping.
+struct MailboxConfig {
+  std::uint32_t entries_max = 2'000'000;       ///< Of all devices, finished ones included.
+  std::uint32_t entries_per_device_max = 100;  ///< Waiting or handed over.
+  /// Finished entries are kept so long: for operators, and so that the site's repeats are known. Entries that nobody finished go then too.
+  std::chrono::milliseconds history_time{std::chrono::hours(24 * 7)};
+
+  std::vector<ConfigProblem> problems() const;
+};
 
 /// Something to be done on devices. Kept once, however many devices it is for.
 struct Action {
@@ -56,6 +68,8 @@ struct Posted {
   std::uint64_t entry = 0;                  ///< Of the first device.
   bool fresh = true;                        ///< False: this device had this origin_key already; `state` is how far that came.
   EntryState state = EntryState::waiting;
+  std::string code;                         ///< Of that entry, when not fresh.
+  bool taken = false;                       ///< That entry was accepted once, whatever became of it.
   std::uint32_t devices = 0, collapsed = 0; ///< Entries made; older entries that gave way.
 };
 
@@ -67,9 +81,12 @@ struct ActionView {
 /// What waits for devices that are away, and the receipts of what was done: durable, and nothing of it in memory while a device is away.
 ///
 /// Promise   What post() or `done` reported is on disk, synced. An entry ends once; a state never goes back, except handed to waiting.
-/// Limits    MailboxConfig: entries in all, entries of one device, parameters 256 KiB; finished entries are kept for their history time.
-/// Threads   Any. `done` runs on the store's writer thread: short, and not back into the store.
-/// Errors    mailbox.full, mailbox.device_full, mailbox.too_large, mailbox.unknown (reject); mailbox.disk (retry); mailbox.stopping (halt).
+/// Limits    MailboxConfig: entries in all, open entries of one device, parameters 256 KiB; finished entries are kept for their history
+///           time, and at least a day: when there are too many, those older than that go first.
+/// Threads   Any. `done` runs on the store's writer thread: short, and of the store it may use only what does not wait,
+///           post() for one device and move().
+/// Errors    mailbox.full, mailbox.device_full, mailbox.too_large, mailbox.unknown (reject); mailbox.disk, mailbox.busy (retry);
+///           mailbox.stopping (halt).
 /// Source    design.md 8, docs/reference/mailbox.md
 class Mailbox {
  public:
@@ -77,7 +94,8 @@ class Mailbox {
 
   /// For one device, without waiting.
   virtual void post(Action action, const AgentId& device, std::function<void(Result<Posted>)> done) = 0;
-  /// For many; waits for the sync. All or none.
+  /// For many; waits for the sync. All or none; devices that had this origin_key already are passed over. Large fleets are written in
+  /// parts, so that others' changes pass between them, and become visible together.
   virtual Result<Posted> post(Action action, std::span<const AgentId> devices) = 0;
 
   /// What waits for the device or was handed to it and never answered, oldest first, urgent before others. Reads the disk.
@@ -86,6 +104,8 @@ class Mailbox {
   virtual Result<bool> has_open(const AgentId& device) = 0;
 
   /// Moves an entry of this device. Moves that are not allowed (over already, another device's) are told by `done` as mailbox.unknown.
+  /// To the state it has while it is open: only notes the code and message. The first code that
+  /// is noted stays; a later one goes in front of its message.
   virtual void move(std::uint64_t entry, const AgentId& device, EntryState to, std::string code, std::string message,
                     std::function<void(Result<Entry>)> done) = 0;
   /// What waits is cancelled; what was handed over already runs its course. Answers how many.

@@ -30,6 +30,7 @@ std::vector<ConfigProblem> StoreConfig::problems() const {
     found.push_back({"store.lease_time", "store.lease_time is " + duration_text(lease_time) +
                                              "; it can be 1s to 24h."});
   }
+  for (ConfigProblem& problem : mailbox.problems()) found.push_back(std::move(problem));
   return found;
 }
 

@@ -6,6 +6,7 @@
 #include "core/metrics.h"
 #include "store/baselines.h"
 #include "store/device_registry.h"
+#include "store/mailbox.h"
 #include "store/report_queue.h"
 
 #include <chrono>
@@ -27,6 +28,7 @@ struct StoreConfig {
   std::uint32_t devices_max = 200'000;
   std::uint32_t pending_max = 1'000;
   std::uint32_t tokens_max = 1'000;
+  MailboxConfig mailbox;
 
   std::vector<ConfigProblem> problems() const;
 };
@@ -37,6 +39,7 @@ class Store : public Component {
   virtual ReportQueue& reports() = 0;
   virtual DeviceRegistry& devices() = 0;
   virtual Baselines& baselines() = 0;
+  virtual Mailbox& mailbox() = 0;
 };
 
 /// The only place that knows every kind. Fails config.store_kind (reject), store.open (retry).

@@ -119,7 +119,7 @@ void SiteErrands::stop() {
 
 void SiteErrands::agent_active(const AgentId& agent) {
   const auto device = devices_.find(agent);
-  if (!device || device->state != store::DeviceState::active) return;
+  if (!device || device->state != store::DeviceState::active || (left_out_ && left_out_(*device))) return;
   const IdentityLife life = steps_.life_of(*device, random_u64());
   {
     std::lock_guard lock(mutex_);

@@ -82,6 +82,9 @@ class SiteErrands : public Component {
               Metrics& metrics, ReadyListener on_ready);
   ~SiteErrands() override;
 
+  /// Devices of which the site shall not hear. Before start().
+  void leave_out(std::function<bool(const store::Device&)> which) { left_out_ = std::move(which); }
+
   /// The agent is active: bring it to ready, unless it is.
   void agent_active(const AgentId& agent);
   /// The agent was revoked: nothing more is asked for it.
@@ -126,6 +129,7 @@ class SiteErrands : public Component {
   Identities& identities_;
   const Clock& clock_;
   const ReadyListener on_ready_;
+  std::function<bool(const store::Device&)> left_out_;
   const Log log_{"site_errands"};
   const LifeRules rules_;
   IdentitySteps steps_;

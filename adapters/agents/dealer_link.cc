@@ -222,7 +222,7 @@ std::optional<LinkEvent> DealerLink::next() {
 std::vector<bool> DealerLink::wait(std::span<const int> others,
                                    std::chrono::milliseconds patience) {
   State& state = *state_;
-  constexpr std::size_t others_max = 8;
+  constexpr std::size_t others_max = 40;
   GREENGATE_CHECK(others.size() <= others_max, "an agent waits for a handful of descriptors");
   std::array<zmq_pollitem_t, others_max + 2> items{};
   std::size_t count = 0;

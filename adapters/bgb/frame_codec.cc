@@ -1,5 +1,7 @@
 #include "adapters/bgb/frame_codec.h"
 
+#include "adapters/bgb/utf8.h"
+
 #include <libdeflate.h>
 
 #include <algorithm>
@@ -61,28 +63,6 @@ void put_utf8(std::string& out, std::uint32_t point) {
   }
 }
 
-// Takes one code point off `text`; false when the bytes are not UTF-8 (overlong and surrogate forms
-// included).
-bool take_utf8(std::string_view text, std::size_t& at, std::uint32_t& point) {
-  const auto unit = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const std::uint32_t first = unit(at);
-  if (first < 0x80) {
-    point = first;
-    ++at;
-    return true;
-  }
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return false;
-  point = first & (0xFFu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((unit(at + i) & 0xC0) != 0x80) return false;
-    point = (point << 6) | (unit(at + i) & 0x3Fu);
-  }
-  at += length;
-  if (length == 3 && (point < 0x800 || (point >= 0xD800 && point <= 0xDFFF))) return false;
-  return length != 4 || (point >= 0x10000 && point <= 0x10FFFF);
-}
-
 bool utf16_to_utf8(std::span<const std::byte> bytes, bool little, std::string& out) {
   if (bytes.size() % 2 != 0) return false;
   const auto unit = [&](std::size_t i) {
@@ -104,13 +84,6 @@ bool utf16_to_utf8(std::span<const std::byte> bytes, bool little, std::string& o
     }
     put_utf8(out, point);
   }
-  return true;
-}
-
-bool is_utf8(std::string_view text) {
-  std::uint32_t point = 0;
-  for (std::size_t at = 0; at < text.size();)
-    if (!take_utf8(text, at, point)) return false;
   return true;
 }
 
@@ -275,52 +248,74 @@ Decoded FrameCodec::decode(std::span<const std::byte> bytes, std::string& scratc
   return result;
 }
 
+Result<std::string> FrameCodec::payload_bytes(std::string_view xml_utf8) const {
+  auto text = text_bytes(xml_utf8);
+  if (!text || !profile_.compress_zlib || text->empty()) return text;
+  static thread_local const Deflater deflater;
+  std::string packed(libdeflate_zlib_compress_bound(deflater.raw, text->size()), '\0');
+  packed.resize(libdeflate_zlib_compress(deflater.raw, text->data(), text->size(), packed.data(),
+                                         packed.size()));
+  return packed;
+}
+
 Result<void> FrameCodec::encode(Kind kind, VersionPair version, std::string_view xml_utf8,
                                 std::string& out) const {
-  std::string text;
-  if (!xml_utf8.empty()) {
-    if (profile_.encoding == Profile::Encoding::utf16le) {
-      text.reserve(xml_utf8.size() * 2 + 4);
-      if (profile_.write_bom) text += "\xFF\xFE";
-      const auto put_unit = [&](std::uint32_t unit) { put_field(text, unit, 2, true); };
-      for (std::size_t at = 0; at < xml_utf8.size();) {
-        std::uint32_t point = 0;
-        if (!take_utf8(xml_utf8, at, point))
-          return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
-        if (point >= 0x10000) {
-          put_unit(0xD800 + ((point - 0x10000) >> 10));
-          put_unit(0xDC00 + ((point - 0x10000) & 0x3FF));
-        } else {
-          put_unit(point);
-        }
-      }
-      if (profile_.write_nul) text.append(2, '\0');
-    } else {
-      if (!is_utf8(xml_utf8))
-        return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
-      if (profile_.write_bom) text += "\xEF\xBB\xBF";
-      text += xml_utf8;
-      if (profile_.write_nul) text.push_back('\0');
-    }
-    if (profile_.compress_zlib) {
-      static thread_local const Deflater deflater;
-      std::string packed(libdeflate_zlib_compress_bound(deflater.raw, text.size()), '\0');
-      packed.resize(libdeflate_zlib_compress(deflater.raw, text.data(), text.size(), packed.data(),
-                                             packed.size()));
-      text = std::move(packed);
-    }
-  }
+  auto text = payload_bytes(xml_utf8);
+  if (!text) return pass(text);
+  return put_frame(kind, version, {}, *text, out);
+}
 
+Result<void> FrameCodec::encode_with_header(Kind kind, VersionPair version,
+                                            std::string_view header_utf8, std::string_view payload,
+                                            std::string& out) const {
+  auto header = text_bytes(header_utf8);
+  if (!header) return pass(header);
+  return put_frame(kind, version, *header, payload, out);
+}
+
+Result<std::string> FrameCodec::text_bytes(std::string_view xml_utf8) const {
+  std::string text;
+  if (xml_utf8.empty()) return text;
+  if (profile_.encoding == Profile::Encoding::utf16le) {
+    text.reserve(xml_utf8.size() * 2 + 4);
+    if (profile_.write_bom) text += "\xFF\xFE";
+    const auto put_unit = [&](std::uint32_t unit) { put_field(text, unit, 2, true); };
+    for (std::size_t at = 0; at < xml_utf8.size();) {
+      std::uint32_t point = 0;
+      if (!take_utf8(xml_utf8, at, point))
+        return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
+      if (point >= 0x10000) {
+        put_unit(0xD800 + ((point - 0x10000) >> 10));
+        put_unit(0xDC00 + ((point - 0x10000) & 0x3FF));
+      } else {
+        put_unit(point);
+      }
+    }
+    if (profile_.write_nul) text.append(2, '\0');
+  } else {
+    if (!is_utf8(xml_utf8))
+      return fail(Remedy::reject, "bgb.frame_text", "A message to send is not UTF-8.");
+    if (profile_.write_bom) text += "\xEF\xBB\xBF";
+    text += xml_utf8;
+    if (profile_.write_nul) text.push_back('\0');
+  }
+  return text;
+}
+
+Result<void> FrameCodec::put_frame(Kind kind, VersionPair version, std::string_view xml_header,
+                                   std::string_view payload, std::string& out) const {
   using Field = Profile::Field;
   const std::uint32_t fixed = profile_.fixed_header_bytes();
   const bool whole = profile_.payload_size_means == Profile::PayloadSizeMeans::frame;
   const bool fixed_part = profile_.header_size_means == Profile::HeaderSizeMeans::fixed_part;
-  if (text.size() > profile_.payload_bytes_max)
+  if (payload.size() > profile_.payload_bytes_max ||
+      fixed + xml_header.size() > profile_.header_bytes_max)
     return fail(Remedy::reject, "bgb.frame_oversize",
                 "A message to send is larger than the profile allows.");
+  const auto header = static_cast<std::uint32_t>(xml_header.size());
   const std::array<std::uint32_t, Profile::field_count> fields{
-      static_cast<std::uint32_t>(text.size() + (whole ? fixed : 0)), version.major, version.minor,
-      fixed_part ? fixed : 0,
+      static_cast<std::uint32_t>(payload.size() + (whole ? fixed + header : 0)), version.major,
+      version.minor, fixed_part ? fixed : header,
       profile_.channel_means == Profile::ChannelMeans::message_type
           ? profile_.type_numbers[static_cast<std::size_t>(kind)]
           : profile_.channel_constant};
@@ -330,11 +325,12 @@ Result<void> FrameCodec::encode(Kind kind, VersionPair version, std::string_view
       return fail(Remedy::reject, "bgb.frame_header",
                   "A value does not fit its header field; check the profile.");
 
-  out.reserve(out.size() + fixed + text.size());
+  out.reserve(out.size() + fixed + header + payload.size());
   for (const Field field : profile_.order)
     put_field(out, fields[static_cast<std::size_t>(field)], profile_.width(field),
               profile_.little_endian);
-  out += text;
+  out += xml_header;
+  out += payload;
   return {};
 }
 

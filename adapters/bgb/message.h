@@ -8,8 +8,8 @@
 
 namespace greengate::adapters::bgb {
 
-/// The message catalogue of client notification. Declaration order is the SDK's (D); the numbers on
-/// the wire are the profile's affair. Source: bgb-protocol 2.1.
+/// The message catalogue of client notification. Declaration order is the SDK's (D); the numbers on the wire are the profile's
+/// affair. Source: bgb-protocol 2.1.
 enum class Kind : std::uint8_t {
   sign_in,
   sign_in_confirm,
@@ -40,8 +40,7 @@ enum class Member : std::uint8_t {
 };
 inline constexpr std::size_t member_count = 10;
 
-/// Which members a received message really had: a missing PushID and a PushID of 0 are different
-/// things.
+/// Which members a received message really had: a missing PushID and a PushID of 0 are different things.
 class Members {
  public:
   bool has(Member member) const { return (bits_ & bit(member)) != 0; }
@@ -49,9 +48,7 @@ class Members {
   friend bool operator==(const Members&, const Members&) = default;
 
  private:
-  static std::uint16_t bit(Member member) {
-    return static_cast<std::uint16_t>(1u << static_cast<unsigned>(member));
-  }
+  static std::uint16_t bit(Member member) { return static_cast<std::uint16_t>(1u << static_cast<unsigned>(member)); }
   std::uint16_t bits_ = 0;
 };
 
@@ -59,7 +56,7 @@ class Members {
 struct Message {
   Kind kind = Kind::unknown;
   std::int64_t unix_seconds = 0;  ///< TimeStamp; 0 when the peer sent none that could be read.
-  Members present;  ///< Filled by parsing; writing takes what the profile lists for the kind.
+  Members present;                ///< Filled by parsing; writing takes what the profile lists for the kind.
   std::string client_id, client_type, client_version, message_version;
   std::uint64_t push_id = 0, task_id = 0;
   std::uint32_t task_type = 0;

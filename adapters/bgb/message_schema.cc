@@ -1,5 +1,7 @@
 #include "adapters/bgb/message_schema.h"
 
+#include "adapters/bgb/xml_puller.h"
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -8,16 +10,6 @@
 namespace greengate::adapters::bgb {
 namespace {
 
-bool is_space(char c) {
-  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-bool is_name_start(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' ||
-         (static_cast<unsigned char>(c) & 0x80) != 0;
-}
-bool is_name_part(char c) {
-  return is_name_start(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == ':';
-}
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -42,199 +34,10 @@ bool same_name(std::string_view a, std::string_view b) {
   return false;
 }
 
-// Pulls one event after the other out of a very small XML. Never allocates but for the value it is
-// asked to fill.
-class XmlPuller {
- public:
-  enum class Event { start, attribute, text, end, done, wrong };
-
-  explicit XmlPuller(std::string_view text) : rest_(text) {}
-
-  std::string_view name() const { return name_; }      // of start and attribute
-  const std::string& value() const { return value_; }  // of attribute and text
-  std::size_t depth() const { return depth_; }         // 1 inside the root
-  const Error& error() const { return error_; }
-
-  Event next() {
-    if (in_tag_) return inside_tag();
-    if (!started_) return document_start();
-    if (depth_ == 0) return document_end();
-    if (rest_.empty()) return wrong("bgb.xml_malformed", "The message ends inside an element.");
-    if (rest_.front() != '<') return text();
-    if (rest_.starts_with("</")) return end_tag();
-    if (rest_.starts_with("<!") || rest_.starts_with("<?"))
-      return wrong("bgb.xml_forbidden",
-                   "The message has a DTD, comment, CDATA section or processing instruction.");
-    return start_tag();
-  }
-
- private:
-  Event wrong(const char* code, const char* sentence) {
-    error_ = Error{Remedy::reject, code, sentence, {}};
-    return Event::wrong;
-  }
-
-  void skip_space() {
-    while (!rest_.empty() && is_space(rest_.front())) rest_.remove_prefix(1);
-  }
-
-  bool take_name() {
-    if (rest_.empty() || !is_name_start(rest_.front())) return false;
-    std::size_t length = 1;
-    while (length < rest_.size() && is_name_part(rest_[length])) ++length;
-    name_ = rest_.substr(0, length);
-    rest_.remove_prefix(length);
-    return true;
-  }
-
-  Event document_start() {
-    started_ = true;
-    if (rest_.starts_with("<?xml") && rest_.size() > 5 && is_space(rest_[5])) {
-      const auto close = rest_.find("?>");
-      if (close == std::string_view::npos)
-        return wrong("bgb.xml_malformed", "The XML declaration does not end.");
-      rest_.remove_prefix(close + 2);
-    }
-    skip_space();
-    if (rest_.starts_with("<!") || rest_.starts_with("<?"))
-      return wrong("bgb.xml_forbidden",
-                   "The message has a DTD, comment or processing instruction.");
-    if (rest_.empty() || rest_.front() != '<')
-      return wrong("bgb.xml_malformed", "The message does not start with an element.");
-    return start_tag();
-  }
-
-  Event document_end() {
-    skip_space();
-    if (rest_.empty()) return Event::done;
-    return wrong("bgb.xml_malformed", "Something follows the message's root element.");
-  }
-
-  Event count_one() {
-    if (++members_ > MessageSchema::members_max + 1)  // the root is no member
-      return wrong("bgb.xml_limit", "The message has more than 64 members.");
-    return Event::start;
-  }
-
-  Event start_tag() {
-    rest_.remove_prefix(1);
-    if (!take_name()) return wrong("bgb.xml_malformed", "An element has no name.");
-    if (depth_ == MessageSchema::depth_max)
-      return wrong("bgb.xml_limit", "The message nests deeper than 8 elements.");
-    if (count_one() == Event::wrong) return Event::wrong;
-    open_[depth_++] = name_;
-    in_tag_ = true;
-    return Event::start;
-  }
-
-  Event inside_tag() {
-    const bool apart = !rest_.empty() && is_space(rest_.front());
-    skip_space();
-    if (rest_.starts_with("/>")) {
-      rest_.remove_prefix(2);
-      in_tag_ = false;
-      return close();
-    }
-    if (!rest_.empty() && rest_.front() == '>') {
-      rest_.remove_prefix(1);
-      in_tag_ = false;
-      return next();  // a start tag's end is no event of its own
-    }
-    if (!apart || !take_name())
-      return wrong("bgb.xml_malformed", "An element's tag is not closed properly.");
-    if (count_one() == Event::wrong) return Event::wrong;
-    skip_space();
-    if (rest_.empty() || rest_.front() != '=')
-      return wrong("bgb.xml_malformed", "An attribute has no value.");
-    rest_.remove_prefix(1);
-    skip_space();
-    if (rest_.empty() || (rest_.front() != '"' && rest_.front() != '\''))
-      return wrong("bgb.xml_malformed", "An attribute's value is not quoted.");
-    const char quote = rest_.front();
-    rest_.remove_prefix(1);
-    const auto end = rest_.find(quote);
-    if (end == std::string_view::npos)
-      return wrong("bgb.xml_malformed", "An attribute's value does not end.");
-    const auto raw = rest_.substr(0, end);
-    rest_.remove_prefix(end + 1);
-    if (raw.find('<') != std::string_view::npos)
-      return wrong("bgb.xml_malformed", "An attribute's value has a '<' in it.");
-    return unescape(raw) ? Event::attribute : Event::wrong;
-  }
-
-  Event text() {
-    const auto end = std::min(rest_.find('<'), rest_.size());
-    const auto raw = rest_.substr(0, end);
-    rest_.remove_prefix(end);
-    return unescape(raw) ? Event::text : Event::wrong;
-  }
-
-  Event end_tag() {
-    rest_.remove_prefix(2);
-    if (!take_name() || name_ != open_[depth_ - 1])
-      return wrong("bgb.xml_malformed", "An end tag does not match its start.");
-    skip_space();
-    if (rest_.empty() || rest_.front() != '>')
-      return wrong("bgb.xml_malformed", "An end tag is not closed.");
-    rest_.remove_prefix(1);
-    return close();
-  }
-
-  Event close() {
-    --depth_;
-    return Event::end;
-  }
-
-  bool unescape(std::string_view raw) {
-    value_.clear();
-    if (raw.size() > MessageSchema::value_bytes_max) {
-      wrong("bgb.xml_limit", "A value is larger than 256 KiB.");
-      return false;
-    }
-    value_.reserve(raw.size());
-    for (std::size_t i = 0; i < raw.size(); ++i) {
-      const char c = raw[i];
-      if (static_cast<unsigned char>(c) < 0x20 && !is_space(c)) {
-        wrong("bgb.xml_malformed", "A value has a control character in it.");
-        return false;
-      }
-      if (c != '&') {
-        value_.push_back(c);
-        continue;
-      }
-      static constexpr std::pair<std::string_view, char> entities[] = {
-          {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}};
-      bool known = false;
-      for (const auto& [entity, meaning] : entities) {
-        if (!raw.substr(i).starts_with(entity)) continue;
-        value_.push_back(meaning);
-        i += entity.size() - 1;
-        known = true;
-        break;
-      }
-      if (!known) {
-        wrong("bgb.xml_forbidden", "A value uses an entity other than the five of XML.");
-        return false;
-      }
-    }
-    return true;
-  }
-
-  std::string_view rest_;
-  std::string_view name_;
-  std::string value_;
-  std::string_view open_[MessageSchema::depth_max];
-  std::size_t depth_ = 0;
-  std::size_t members_ = 0;
-  bool started_ = false;
-  bool in_tag_ = false;
-  Error error_;
-};
-
 template <class Number>
 bool take_number(std::string_view text, Number& number) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  while (!text.empty() && is_xml_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_xml_space(text.back())) text.remove_suffix(1);
   Number value{};
   const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (wrong != std::errc() || end != text.data() + text.size() || text.empty()) return false;
@@ -343,7 +146,7 @@ Result<Parsed> MessageSchema::parse(const Frame& frame) const {
   }
 
   using Event = XmlPuller::Event;
-  XmlPuller xml(frame.xml_utf8);
+  XmlPuller xml(frame.xml_utf8, {depth_max, members_max, value_bytes_max});
   const MessageShape* shape = nullptr;
   std::string child;       // the element open below the root
   std::string child_text;  // its text, in as many pieces as the XML has

@@ -11,8 +11,7 @@
 
 namespace greengate::adapters::bgb {
 
-/// A message and whether its header's type field disagreed with its XML root (the root wins;
-/// callers count it).
+/// A message and whether its header's type field disagreed with its XML root (the root wins; callers count it).
 struct Parsed {
   Message message;
   bool kind_mismatch = false;
@@ -20,11 +19,9 @@ struct Parsed {
 
 /// Messages to XML and back, by the profile's names.
 ///
-/// Promise   Reading takes members in any order, ignores what it does not know, compares names
-/// without the case of a
-///           trailing Id or Guid, and treats the text as hostile: no DTD, no processing instruction
-///           beyond a leading XML declaration, no comment, no CDATA, no entity but the five, no
-///           recursion.
+/// Promise   Reading takes members in any order, ignores what it does not know, compares names without the case of a trailing Id
+///           or Guid, and treats the text as hostile: no DTD, no processing instruction beyond a leading XML declaration, no
+///           comment, no CDATA, no entity but the five, no recursion.
 /// Limits    depth_max, members_max (elements and attributes together), value_bytes_max.
 /// Threads   const after construction; any.
 /// Errors    bgb.xml_malformed, bgb.xml_forbidden, bgb.xml_limit (reject). All end the session.

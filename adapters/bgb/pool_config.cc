@@ -3,6 +3,7 @@
 #include "adapters/bgb/pool_config.h"
 
 #include "adapters/bgb/session_pool.h"
+#include "adapters/http/url.h"
 
 #include <boost/asio/ip/address.hpp>
 
@@ -45,6 +46,16 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using std::chrono::milliseconds;
 
+namespace {
+
+constexpr milliseconds strict_online_keepalive{240'000};
+
+}  // namespace
+
+milliseconds BgbConfig::keepalive_interval() const {
+  return keepalive_profile == "strict-online" ? std::min(keepalive, strict_online_keepalive) : keepalive;
+}
+
 std::vector<ConfigProblem> BgbConfig::problems() const {
   std::vector<ConfigProblem> found;
   if (!enabled) return found;
@@ -67,6 +78,16 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
       complain("server_profiles",
                "has \"" + entry + "\"; each is \"host:port=PROFILE\" with one of bgb.servers.");
   }
+  if (http != "off" && http != "fallback" && http != "only")
+    complain("http", "is \"" + http + "\"; it can be \"off\", \"fallback\" or \"only\".");
+  for (const auto& entry : http_urls) {
+    const auto equals = entry.find('=');
+    const auto url = parse_url(equals == std::string::npos ? "" : entry.substr(equals + 1));
+    if (!url || !url->path.empty() || std::find(servers.begin(), servers.end(), entry.substr(0, equals)) == servers.end())
+      complain("http_urls", "has \"" + entry + "\"; each is \"host:port=https://host\" with one of bgb.servers and without a path.");
+  }
+  if (const auto proxy = parse_url(http_proxy); !http_proxy.empty() && (!proxy || proxy->tls))
+    complain("http_proxy", "is \"" + http_proxy + "\"; it is written \"http://proxy:8080\".");
   const auto check = bgb::parse_check(server_check);
   if (!check)
     complain("server_check",
@@ -81,6 +102,10 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
   }
   if (client_version.empty() || client_version.size() > 64)
     complain("client_version", "needs 1 to 64 characters, such as \"5.00.9141.1000\".");
+  if (sessions != "connected" && sessions != "always")
+    complain("sessions", "is \"" + sessions + "\"; it can be \"connected\" or \"always\".");
+  if (keepalive_profile != "default" && keepalive_profile != "strict-online")
+    complain("keepalive_profile", "is \"" + keepalive_profile + "\"; it can be \"default\" or \"strict-online\".");
   const auto within = [&](const char* key, milliseconds value, milliseconds low,
                           milliseconds high) {
     if (value < low || value > high)
@@ -99,6 +124,10 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
   within("stable_after", stable_after, milliseconds(0), hours(24));
   within("start_window", start_window, milliseconds(0), hours(24));
   within("push_memory", push_memory, seconds(1), hours(24 * 7));
+  within("frame_timeout", frame_timeout, milliseconds(10), hours(1));
+  within("identity_check", identity_check, milliseconds(10), seconds(30));
+  within("tcp_retry", tcp_retry, milliseconds(10), hours(24));
+  within("http_broken", http_broken, milliseconds(10), hours(24));
   within("tick", tick, milliseconds(1), seconds(5));
   const auto count = [&](const char* key, std::uint32_t value, std::uint32_t low,
                          std::uint32_t high) {
@@ -107,6 +136,7 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
                         std::to_string(high) + ".");
   };
   count("handshakes_per_second", handshakes_per_second, 1, 100'000);
+  count("handshakes_per_second_all", handshakes_per_second_all, 1, 100'000);
   count("handshakes_in_flight_max", handshakes_in_flight_max, 1, 100'000);
   count("sessions_max", sessions_max, 1, 1'000'000);
   count("pending_pushes_max", pending_pushes_max, 1, 10'000);

@@ -2,10 +2,7 @@
 // written, until it ends.
 #include "adapters/bgb/session_pool_impl.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/crypto.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -32,48 +29,17 @@ constexpr std::size_t scratch_bytes_kept = 64 * 1024;
 constexpr milliseconds flush_time{5'000};  // for what is written when a session ends (spec 2.5)
 constexpr milliseconds addresses_kept{60'000};
 
-// Finds a dead peer long before the next keep-alive would (spec 1.4): 120 s idle, 3 probes 20 s
-// apart, 180 s in all.
-constexpr int tcp_idle_seconds = 120, tcp_probe_seconds = 20, tcp_probes = 3;
-constexpr unsigned tcp_user_timeout_ms = 180'000;
-
-// FNV-1a with a final mix: the same agent prefers the same server in every process.
-std::uint64_t rendezvous(const std::string& agent, const std::string& server) {
-  std::uint64_t hash = 0xCBF29CE484222325ull;
-  for (const std::string* part : {&agent, &server})
-    for (const char c : *part + "|")
-      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
-  hash ^= hash >> 33;
-  hash *= 0xFF51AFD7ED558CCDull;
-  return hash ^ (hash >> 33);
-}
-
-void set_option(int fd, int level, int option, const void* value, socklen_t size) {
-  // A kernel without the option serves us all the same; the dead peer is then found by the next
-  // keep-alive.
-  (void)setsockopt(fd, level, option, value, size);
-}
-
 }  // namespace
-
-SessionPool::Impl::Server& SessionPool::Impl::server_for(const Link& link) {
-  std::vector<std::pair<std::uint64_t, Server*>> order;
-  for (auto& server : servers)
-    order.emplace_back(rendezvous(link.id.raw(), server->text), server.get());
-  std::sort(order.begin(), order.end(),
-            [](const auto& a, const auto& b) { return a.first > b.first; });
-  return *order[link.session.server_turn() % order.size()].second;
-}
 
 void SessionPool::Impl::start_attempt(Link& link) {
   Server& server = server_for(link);
+  if (takes_http(link, server)) return start_http(link, server);
   if (link.server != &server) link.address = 0;
   link.server = &server;
   ++link.attempts;
   link.session.attempt_started(clock.steady());
   link.connection = std::make_shared<Connection>(*this, link);
-  link.connection->counted = true;
-  ++in_flight;
+  link.connection->count_in(server);
   const bool fresh =
       !server.addresses.empty() && clock.steady() - server.resolved_at < addresses_kept;
   if (fresh) {
@@ -125,27 +91,12 @@ void SessionPool::Impl::connect(const std::shared_ptr<Connection>& connection) {
   error_code wrong;
   socket.open(target.protocol(), wrong);
   if (!wrong) socket.non_blocking(true, wrong);
-  if (!wrong && !sources.empty()) {
-    const auto& source = sources[next_source++ % sources.size()];
-    if (source.is_v4() == target.address().is_v4()) {
-      const int yes =
-          1;  // the kernel picks the port at connect(), so one address serves many targets
-      set_option(socket.native_handle(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
-      socket.bind(tcp::endpoint(source, 0), wrong);
-    }
-  }
+  if (!wrong) wrong = sources.bind(socket, target.protocol());
   if (wrong)
     return connection->broke(
         {Remedy::retry, "bgb.connect", "No socket could be opened: " + wrong.message() + ".", {}});
 
-  const int fd = socket.native_handle();
-  const int yes = 1;
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, &tcp_idle_seconds, sizeof tcp_idle_seconds);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, &tcp_probe_seconds, sizeof tcp_probe_seconds);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, &tcp_probes, sizeof tcp_probes);
-  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &tcp_user_timeout_ms, sizeof tcp_user_timeout_ms);
+  bgb::set_tcp_options(socket);
   socket.async_connect(target, [connection](const error_code& refused) {
     if (!connection->pool || !connection->link) return;
     Impl& pool = *connection->pool;
@@ -162,7 +113,7 @@ void SessionPool::Impl::connect(const std::shared_ptr<Connection>& connection) {
   });
 }
 
-void SessionPool::Impl::tcp_connected(Connection& connection) {
+void SessionPool::Impl::begin_tls(Connection& connection) {
   Link& link = *connection.link;
   auto identity = identities(link.id);
   if (!identity) {
@@ -181,12 +132,18 @@ void SessionPool::Impl::tcp_connected(Connection& connection) {
   connection.handshake();
 }
 
+void SessionPool::Impl::Connection::count_in(Server& server) {
+  counted = &server;
+  ++server.in_flight;
+}
+
+void SessionPool::Impl::Connection::count_out() {
+  if (counted) --std::exchange(counted, nullptr)->in_flight;
+}
+
 void SessionPool::Impl::Connection::finish(bool orderly) {
   link = nullptr;
-  if (counted) {
-    counted = false;
-    --pool->in_flight;
-  }
+  count_out();
   if (!orderly || !established) return let_go();
   if (out.empty()) {
     stream.close_notify();
@@ -246,8 +203,7 @@ void SessionPool::Impl::Connection::handshake() {
     case bgb::TlsStream::Step::done: {
       established = true;
       stream.forget_identity();
-      counted = false;
-      --pool->in_flight;
+      count_out();
       pool->secured(*link);
       return arm_read();
     }
@@ -306,6 +262,12 @@ void SessionPool::Impl::Connection::feed(std::span<const std::byte> fresh) {
     if (!link || failure) return;  // the message ended the session
   }
   // What is left is the beginning of one frame, so the codec's bounds are its bounds.
+  const bool same_frame = !in.empty() && bytes.size() == in.size();  // nothing was consumed
+  if (bytes.empty())
+    frame_since.reset();
+  else if (!same_frame)
+    frame_since = pool->clock.steady();
+  if (same_frame) return;
   std::string rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   in.swap(rest);
 }

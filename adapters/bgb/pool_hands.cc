@@ -1,4 +1,5 @@
 // What a session's decisions do in the world: messages written, listener told, numbers counted.
+#include "adapters/bgb/pool_http.h"
 #include "adapters/bgb/session_pool_impl.h"
 #include "core/log.h"
 
@@ -19,12 +20,17 @@ constexpr milliseconds alarm_line_every{1'000};
 }  // namespace
 
 void SessionPool::Impl::Hands::queue_attempt() {
-  pool_.waiting.push_back(link_.id);
+  pool_.queue(link_);
 }
 
 bool SessionPool::Impl::Hands::advance_address() {
   ++link_.address;
+  if (link_.http) return link_.address < link_.http->side.route.addresses.size();
   return link_.server && link_.address < link_.server->addresses.size();
+}
+
+bool SessionPool::Impl::Hands::fall_back() {
+  return pool_.fall_back(link_);
 }
 
 void SessionPool::Impl::Hands::send_sign_in() {
@@ -48,7 +54,7 @@ void SessionPool::Impl::Hands::send_keep_alive() {
 
 void SessionPool::Impl::Hands::send_response(std::uint64_t push_id, std::uint64_t task_id,
                                              bool success) {
-  if (!link_.connection) return;
+  if (!link_.connection && !link_.http) return;
   const auto& profile = link_.server->codec.profile();
   bgb::Message message;
   message.kind = bgb::Kind::response;
@@ -61,6 +67,7 @@ void SessionPool::Impl::Hands::send_response(std::uint64_t push_id, std::uint64_
 }
 
 void SessionPool::Impl::Hands::close(bool orderly) {
+  pool_.drop_http(link_, orderly);
   if (!link_.connection) return;
   link_.connection->finish(orderly);
   link_.connection.reset();
@@ -73,6 +80,7 @@ void SessionPool::Impl::Hands::deliver(const BgbPush& push) {
 
 void SessionPool::Impl::Hands::went_online() {
   link_.online_since = pool_.clock.wall();
+  link_.http_served = link_.http != nullptr;
   logger.debug("session online", kv("agent", link_.id.raw()), kv("server", link_.server->text));
   pool_.listener.on_online(link_.id);
 }
@@ -105,12 +113,13 @@ void SessionPool::Impl::Hands::alarm(bgb::SessionAlarm alarm) {
 }
 
 void SessionPool::Impl::Hands::send(bgb::Message& message) {
-  if (!link_.connection) return;
+  if (!link_.connection && !link_.http) return;
   const auto& codec = link_.server->codec;
   const auto& versions = codec.profile().versions;
   message.unix_seconds =
       std::chrono::duration_cast<std::chrono::seconds>(pool_.clock.wall().time_since_epoch())
           .count();
+  if (link_.http) return link_.http->say(std::move(message));
   std::string xml, bytes;
   auto written = link_.server->schema.write(message, xml);
   if (written)

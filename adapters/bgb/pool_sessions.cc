@@ -1,6 +1,9 @@
-// Which sessions there are, when each has its turn, and what is due when.
+// Which sessions there are, which of them may stay, and what is due when.
+#include "adapters/bgb/pool_http.h"
 #include "adapters/bgb/session_pool_impl.h"
 #include "core/log.h"
+
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,24 +27,39 @@ namespace {
 
 const Log logger("bgb");
 
+// A look at every session's right is cut into slices, so that it never holds up the net thread.
+constexpr std::size_t rights_at_once_min = 1'000, rights_slices = 20;
+
+// Each session is a descriptor; without a tenth to spare the store and the agents' sockets would miss some.
+void warn_of_few_descriptors(std::uint32_t sessions_max) {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return;
+  const std::uint64_t wanted = std::uint64_t{sessions_max} + sessions_max / 10;
+  if (files.rlim_cur < wanted)
+    logger.warn("fewer descriptors than sessions; raise nofile", kv("limit", files.rlim_cur), kv("sessions_max", sessions_max));
+}
+
 }  // namespace
 
 SessionPool::Impl::Impl(asio::io_context& context, BgbConfig settings, const Clock& time,
-                        Metrics& numbers, IdentitySource source, BgbListener& who)
+                        Metrics& numbers, IdentitySource source, BgbListener& who, SessionRight may)
     : net(context),
       config(std::move(settings)),
       clock(time),
       identities(std::move(source)),
       listener(who),
+      right(std::move(may)),
       strand(asio::make_strand(context)),
       probe(std::make_unique<bgb::PoolProbe>(numbers)),
       memory(config.pushes_remembered_max, config.push_memory, clock),
       wheel(std::max(config.tick, milliseconds(1)), clock.steady()),
-      budget(std::max(config.handshakes_per_second, 1u), clock.steady()),
+      pace(config.handshakes_per_second_all, clock.steady()),
+      next_check(clock.steady() + config.identity_check),
       tick_timer(strand),
       pump_timer(strand),
-      answer_timer(strand) {
-  rules.keepalive = config.keepalive;
+      answer_timer(strand),
+      http_turn_timer(strand) {
+  rules.keepalive = config.keepalive_interval();
   rules.connect_timeout = config.connect_timeout;
   rules.tls_timeout = config.tls_timeout;
   rules.sign_in_timeout = config.sign_in_timeout;
@@ -67,8 +85,10 @@ Result<void> SessionPool::Impl::prepare() {
     logger.warn("notification servers are not checked; for a lab only",
                 kv("server_check", config.server_check));
 
-  for (const auto& address : config.source_addresses)
-    sources.push_back(asio::ip::make_address(address));
+  warn_of_few_descriptors(config.sessions_max);
+  http_world.emplace(bgb::HttpChannelWorld{strand, *tls, clock, buffer,
+                                           [this](tcp::socket& socket, const tcp& family) { return prepare_socket(socket, family); }});
+  for (const auto& address : config.source_addresses) sources.add(asio::ip::make_address(address));
   rules.version_count = 1;
   std::set<std::string> said;
   for (const auto& text : config.servers) {
@@ -87,7 +107,9 @@ Result<void> SessionPool::Impl::prepare() {
       for (const auto& [key, value] : profile->guesses)
         logger.info("profile value is guessed", kv("profile", profile->name), kv("key", key),
                     kv("value", value));
-    servers.push_back(std::make_unique<Server>(strand, text, *bgb::parse_server(text), *profile));
+    servers.push_back(std::make_unique<Server>(*this, text, *bgb::parse_server(text), *profile));
+    server_names.push_back(text);
+    if (auto ready = prepare_http(*servers.back(), *profile); !ready) return ready;
   }
   return {};
 }
@@ -107,10 +129,16 @@ void SessionPool::Impl::after(Link& link) {
     Hands hands(*this, link);
     link.session.failed(clock.steady(), why, other, hands);
   }
+  settle_http(link);
   const SessionState state = link.session.state();
   if (state == SessionState::backoff || state == SessionState::online) link.address = 0;
-  if (const auto due = link.session.due())
-    wheel.arm(link, *due);
+  auto next = link.session.due();
+  if (link.connection && link.connection->frame_since) {
+    const SteadyTime frame_due = *link.connection->frame_since + config.frame_timeout;
+    next = next ? std::min(*next, frame_due) : frame_due;
+  }
+  if (next)
+    wheel.arm(link, *next);
   else
     wheel.disarm(link);
   if (const auto due = link.session.answer_due(); due && due != link.answer_at) {
@@ -136,6 +164,8 @@ void SessionPool::Impl::publish(Link& link) {
     shown.state = state;
   }
   shown.server = link.server;
+  shown.by_http = link.http != nullptr;
+  shown.holds_key = link.connection && link.connection->stream.holds_key();
   shown.online_since = link.online_since;
   shown.attempts = link.attempts;
   shown.pushes = link.pushes;
@@ -162,7 +192,7 @@ void SessionPool::Impl::bury(Link& link) {
 
 void SessionPool::Impl::check_emptied() {
   std::lock_guard lock(mutex);
-  quiet = links.empty() && lingering.empty();
+  quiet = links.empty() && lingering.empty() && http_lingering.empty();
   if (quiet) emptied.notify_all();
 }
 
@@ -211,46 +241,29 @@ void SessionPool::Impl::tear_down() {
   for (auto& server : servers) server->resolver.cancel();
   for (auto& connection : lingering) connection->abandon();
   lingering.clear();
+  http_turn_timer.cancel();
+  for (auto& session : http_lingering) session->abandon();
+  http_lingering.clear();
+  http_turns.clear();
   std::lock_guard lock(mutex);
   for (auto& [id, link] : links) {
     if (link->connection) link->connection->abandon();
     link->connection.reset();
+    if (link->http) link->http->abandon();
+    link->http.reset();
     wheel.disarm(*link);
     probe->moved(link->shown.state, SessionState::off);
   }
   links.clear();
   graveyard.clear();
-  waiting.clear();
+  waiting = 0;
+  for (auto& server : servers) {
+    server->waiting.clear();
+    server->connected.clear();
+  }
   answers_due.clear();
   quiet = true;
   emptied.notify_all();
-}
-
-void SessionPool::Impl::pump() {
-  if (pumping || !running) return;  // an attempt that fails at once ends up here again
-  pumping = true;
-  while (!waiting.empty() && in_flight < config.handshakes_in_flight_max) {
-    const auto found = links.find(waiting.front());
-    if (found == links.end() || found->second->dead ||
-        found->second->session.state() != SessionState::queued) {
-      waiting.pop_front();
-      continue;
-    }
-    const auto now = clock.steady();
-    if (!budget.take(now)) {
-      if (!std::exchange(pump_armed, true)) {
-        pump_timer.expires_after(budget.wait(now));
-        pump_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
-          self->pump_armed = false;
-          if (!wrong) self->pump();
-        });
-      }
-      break;
-    }
-    waiting.pop_front();
-    start_attempt(*found->second);
-  }
-  pumping = false;
 }
 
 // These two leave after() to the connection, which may have more to say in the same breath.
@@ -260,6 +273,11 @@ void SessionPool::Impl::secured(Link& link) {
 }
 
 void SessionPool::Impl::received(Link& link, bgb::Message message) {
+  if (message.kind == bgb::Kind::sign_in_confirm && message.message_version != link.server->message_version) {
+    logger.info("server's message version", kv("server", link.server->text), kv("message_version", message.message_version));
+    std::lock_guard lock(mutex);
+    link.server->message_version = message.message_version;
+  }
   Hands hands(*this, link);
   link.session.received(clock.steady(), std::move(message), hands);
 }
@@ -275,9 +293,18 @@ void SessionPool::Impl::arm_tick() {
 
 void SessionPool::Impl::on_tick() {
   const auto now = clock.steady();
-  for (bgb::WheelTimer* timer : wheel.advance(now))
-    event(static_cast<Link&>(*timer),
-          [&](Session& session, Hands& hands) { session.tick(now, hands); });
+  for (bgb::WheelTimer* timer : wheel.advance(now)) {
+    Link& link = static_cast<Link&>(*timer);
+    event(link, [&](Session& session, Hands& hands) {
+      // Whatever was pushed behind a frame that does not end is lost to us; the server pushes it again after the next sign-in.
+      Connection* const connection = link.connection.get();
+      if (connection && connection->frame_since && *connection->frame_since + config.frame_timeout <= now)
+        return connection->broke({Remedy::retry, "bgb.frame_stalled", "The server began a frame and did not end it.", {}});
+      session.tick(now, hands);
+    });
+  }
+  check_rights(now);
+  look_at_routes(now);
   std::erase_if(lingering, [&](const std::shared_ptr<Connection>& connection) {
     if (connection->socket.is_open() && *connection->flush_until <= now) connection->let_go();
     return !connection->socket.is_open();
@@ -286,6 +313,30 @@ void SessionPool::Impl::on_tick() {
   forgotten_reported = memory.forgotten();
   if (refusing) check_emptied();
   pump();
+}
+
+void SessionPool::Impl::check_rights(SteadyTime now) {
+  if (!right) return;
+  if (to_check.empty()) {
+    if (now < next_check) return;
+    next_check = now + config.identity_check;
+    for (const auto& [id, link] : links)
+      if (link->connection || link->http) to_check.push_back(id);
+  }
+  std::size_t slice = std::max(rights_at_once_min, links.size() / rights_slices);
+  for (; slice > 0 && !to_check.empty(); --slice) {
+    const AgentId agent = std::move(to_check.front());
+    to_check.pop_front();
+    const auto found = links.find(agent);
+    // Before TLS begins there is no identity to lose.
+    const bool by_tcp = found != links.end() && found->second->connection && found->second->connection->stream;
+    const bool by_http = found != links.end() && found->second->http && found->second->http->signing;
+    if (!by_tcp && !by_http) continue;
+    if (right(agent, found->second->sms_id)) continue;
+    logger.info("session ended, its agent may not hold it any more", kv("agent", agent.raw()),
+                kv("sms_id", found->second->sms_id.raw()));
+    close(agent);
+  }
 }
 
 void SessionPool::Impl::arm_answers() {

@@ -1,5 +1,7 @@
 #include "adapters/bgb/profile.h"
 
+#include "adapters/bgb/profile_reader.h"
+
 #include <boost/json.hpp>
 
 #include <algorithm>
@@ -81,102 +83,9 @@ Profile row(std::string_view name, std::array<std::uint8_t, Profile::field_count
   return profile;
 }
 
-// Collects the first complaint only: a profile is written once and by hand, so one sentence at a
-// time will do.
-class Reader {
+class Reader : public ProfileReader {
  public:
-  Reader(Profile& profile, std::string file) : profile_(profile), file_(std::move(file)) {}
-
-  void complain(const std::string& sentence) {
-    if (complaint_.empty()) complaint_ = file_ + ": " + sentence;
-  }
-  const std::string& complaint() const { return complaint_; }
-
-  // The value under section.key, or null; notes it as a guess when its basis says so.
-  const json::value* value(const json::object& section, const std::string& section_name,
-                           const std::string& key) {
-    const json::value* entry = section.if_contains(key);
-    const std::string path = section_name + "." + key;
-    if (!entry) {
-      complain(path + " is missing.");
-      return nullptr;
-    }
-    const json::object* pair = entry->if_object();
-    const json::value* inner = pair ? pair->if_contains("value") : nullptr;
-    if (!inner) {
-      complain(path + " needs {\"value\": …, \"basis\": …}.");
-      return nullptr;
-    }
-    note(path, *pair, json::serialize(*inner));
-    return inner;
-  }
-
-  void note(const std::string& path, const json::object& pair, std::string shown) {
-    const json::value* basis = pair.if_contains("basis");
-    const json::string* text = basis ? basis->if_string() : nullptr;
-    if (text && *text == "guessed") {
-      profile_.guesses.emplace_back(path, std::move(shown));
-    } else if (!text || (*text != "captured" && *text != "documented")) {
-      complain(path + " needs a basis: \"captured\", \"documented\" or \"guessed\".");
-    }
-  }
-
-  std::uint64_t number(const json::value* value, const std::string& path, std::uint64_t low,
-                       std::uint64_t high) {
-    if (!value) return low;
-    std::uint64_t n = 0;
-    if (value->is_int64() && value->get_int64() >= 0)
-      n = static_cast<std::uint64_t>(value->get_int64());
-    else if (value->is_uint64())
-      n = value->get_uint64();
-    else
-      complain(path + " must be a whole number, 0 or more.");
-    if (n < low || n > high)
-      complain(path + " is " + std::to_string(n) + "; it can be " + std::to_string(low) + " to " +
-               std::to_string(high) + ".");
-    return n;
-  }
-
-  // Which of `choices` the value names.
-  std::size_t choice(const json::value* value, const std::string& path,
-                     std::initializer_list<std::string_view> choices) {
-    if (!value) return 0;
-    const json::string* text = value->if_string();
-    std::size_t index = 0;
-    std::string known;
-    for (const std::string_view one : choices) {
-      if (text && std::string_view(*text) == one) return index;
-      known += (known.empty() ? "\"" : ", \"") + std::string(one) + "\"";
-      ++index;
-    }
-    complain(path + " can be " + known + ".");
-    return 0;
-  }
-
-  bool flag(const json::value* value, const std::string& path) {
-    if (!value) return false;
-    if (!value->is_bool()) complain(path + " can be true or false.");
-    return value->is_bool() && value->get_bool();
-  }
-
-  std::string word(const json::value* value, const std::string& path) {
-    if (!value) return {};
-    if (!value->is_string() || value->get_string().empty() || value->get_string().size() > 64) {
-      complain(path + " needs 1 to 64 characters.");
-      return {};
-    }
-    return std::string(value->get_string());
-  }
-
-  const json::object& section(const json::object& root, const char* name) {
-    static const json::object none;
-    const json::value* found = root.if_contains(name);
-    if (!found || !found->is_object()) {
-      complain(std::string("section \"") + name + "\" is missing.");
-      return none;
-    }
-    return found->get_object();
-  }
+  Reader(Profile& profile, std::string file) : ProfileReader(profile.guesses, std::move(file)), profile_(profile) {}
 
   void frame(const json::object& f) {
     if (const auto* order = value(f, "frame", "order")) {
@@ -320,8 +229,6 @@ class Reader {
 
  private:
   Profile& profile_;
-  std::string file_;
-  std::string complaint_;
 };
 
 }  // namespace
@@ -368,6 +275,14 @@ Result<Profile> parse_profile(std::string_view text, const std::string& name_in_
   reader.text(reader.section(file, "text"));
   reader.messages(reader.section(file, "messages"));
   reader.codes(reader.section(file, "codes"));
+  // A file from before the HTTP mode, or of a captured TCP frame, leaves the section out.
+  if (const json::value* http = file.if_contains("http")) {
+    auto section = read_http_profile(*http, name_in_messages);
+    if (section)
+      profile.http = std::move(*section);
+    else
+      reader.complain(section.error().message);
+  }
   if (!reader.complaint().empty()) return fail(Remedy::reject, "bgb.profile", reader.complaint());
   return profile;
 }

@@ -15,15 +15,14 @@
 
 namespace greengate::adapters {
 
-/// One push from the notification server: what to poke an agent for. The adapter passes every
-/// TaskType on; whether it is known is the receiver's judgement.
+/// One push from the notification server: what to poke an agent for. The adapter passes every TaskType on; whether it is known is
+/// the receiver's judgement.
 struct BgbPush {
   std::uint64_t push_id = 0;
   std::uint64_t task_id = 0;
-  std::string task_guid;  ///< May be empty; upper case without braces when the server sends it.
-  std::uint32_t task_type =
-      0;  ///< 1 machine policy, 2 full scan, 3 quick scan, 15 script (D); others unknown.
-  std::string task_param;  ///< Base64 as carried, or empty.
+  std::string task_guid;        ///< May be empty; upper case without braces when the server sends it.
+  std::uint32_t task_type = 0;  ///< 1 machine policy, 2 full scan, 3 quick scan, 15 script (D); others unknown.
+  std::string task_param;       ///< Base64 as carried, or empty.
 };
 
 namespace bgb {
@@ -34,14 +33,15 @@ struct PushKey {
   friend bool operator==(const PushKey&, const PushKey&) = default;
 };
 
-/// By TaskGUID when the push has one, else by PushID and TaskID; always within one SMSID
-/// (spec 2.6). Two pushes with the same ids but different GUIDs are two pushes: a site that lost
-/// its database counts from 1 again.
+/// By TaskGUID when the push has one, else by PushID and TaskID; always within one SMSID (spec 2.6). Two pushes with the same ids
+/// but different GUIDs are two pushes: a site that lost its database counts from 1 again.
 PushKey push_key(const SmsId& sms_id, const BgbPush& push);
 
 enum class PushFate : std::uint8_t { unanswered, succeeded, failed };
 
-/// What became of each push, so that a repeated one is answered alike and never handed on twice.
+/// What became of each push, so that a repeated one is answered alike and never handed on twice: the fast path on the net thread,
+/// asked before anything else looks at a push. What must survive a restart is remembered in the store by whoever takes the push;
+/// a push that this memory has lost is handed on again and meets its durable twin there.
 ///
 /// Threads   The net thread.
 class PushMemory {
@@ -53,9 +53,8 @@ class PushMemory {
 
 /// The memory of one process run.
 ///
-/// Limits    `entries_max` pushes for `keep` each; the oldest are forgotten first, and forgotten()
-/// counts those
-///           forgotten before their time.
+/// Limits    `entries_max` pushes for `keep` each; the oldest are forgotten first, and forgotten() counts those forgotten before
+///           their time.
 class PushMemoryInRam final : public PushMemory {
  public:
   PushMemoryInRam(std::size_t entries_max, std::chrono::milliseconds keep, const Clock& clock);

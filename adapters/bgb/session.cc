@@ -140,7 +140,7 @@ void Session::failed(SteadyTime now, Error why, bool other_address, SessionActio
       return refused(now, std::move(why), actions);
     case SessionState::connecting:
     case SessionState::securing:
-      if (other_address && actions.advance_address()) {
+      if (other_address && (actions.advance_address() || actions.fall_back())) {
         actions.close(false);
         last_error_ = std::move(why);
         return queue(actions);
@@ -149,6 +149,20 @@ void Session::failed(SteadyTime now, Error why, bool other_address, SessionActio
     default:
       return end(now, std::move(why), false, actions);
   }
+}
+
+void Session::unavailable(SteadyTime now, Error why, SessionActions& actions) {
+  if (state_ == SessionState::off || state_ == SessionState::backoff) return;
+  end(now, std::move(why), false, actions);
+}
+
+void Session::reconnect(SteadyTime now, Error why, SessionActions& actions) {
+  if (state_ != SessionState::online) return;
+  const std::uint32_t same_server = server_turn_;
+  end(now, std::move(why), true, actions);
+  backoff_.reset();
+  server_turn_ = same_server;
+  queue(actions);
 }
 
 void Session::tick(SteadyTime now, SessionActions& actions) {

@@ -62,8 +62,7 @@ enum class SessionAlarm : std::uint8_t {
   no_version,       ///< The server speaks none of the profile's versions.
 };
 
-/// What a session makes happen. Called from within the session's own calls; must not call back into
-/// it.
+/// What a session makes happen. Called from within the session's own calls; must not call back into it.
 class SessionActions {
  public:
   virtual ~SessionActions() = default;
@@ -71,6 +70,8 @@ class SessionActions {
   virtual void queue_attempt() = 0;
   /// Gives this address up. True when the server has another, which the next attempt takes.
   virtual bool advance_address() = 0;
+  /// Every address of the server failed. True when there is another way to it, which the next attempt takes.
+  virtual bool fall_back() { return false; }
   virtual void send_sign_in() = 0;
   virtual void send_keep_alive() = 0;
   virtual void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) = 0;
@@ -85,12 +86,11 @@ class SessionActions {
 
 /// The client's side of one BGB session as a state machine: no socket, no timer, no thread.
 ///
-/// Order     Pushes are delivered in the order they came; each is answered exactly once per copy
-/// received. Limits    SessionRules::pending_pushes_max pushes unanswered, and as many received
-/// before the confirmation. Threads   One. Time comes in with each call; due() says when tick() has
-/// something to do. Errors    bgb.connect_timeout, bgb.tls_timeout, bgb.signin_timeout,
-/// bgb.signin_refused, bgb.version,
-///           bgb.disconnected, bgb.closed, and whatever the driver reports.
+/// Order     Pushes are delivered in the order they came; each is answered exactly once per copy received.
+/// Limits    SessionRules::pending_pushes_max pushes unanswered, and as many received before the confirmation.
+/// Threads   One. Time comes in with each call; due() says when tick() has something to do.
+/// Errors    bgb.connect_timeout, bgb.tls_timeout, bgb.signin_timeout, bgb.signin_refused, bgb.version, bgb.disconnected,
+///           bgb.closed, and whatever the driver reports.
 /// Source    bgb-protocol 2.5, 2.6
 class Session {
  public:
@@ -99,33 +99,30 @@ class Session {
   // What the gateway wants.
   void open(SteadyTime now, SessionActions& actions);
   void shut(SteadyTime now, SessionActions& actions);
-  void respond(SteadyTime now, std::uint64_t push_id, std::uint64_t task_id, bool success,
-               SessionActions& actions);
+  void respond(SteadyTime now, std::uint64_t push_id, std::uint64_t task_id, bool success, SessionActions& actions);
 
   // What the driver saw.
   void attempt_started(SteadyTime now);
-  void connected(SteadyTime now,
-                 const SmsId& sms_id);  ///< TCP is there; TLS begins under this identity.
+  void connected(SteadyTime now, const SmsId& sms_id);    ///< TCP is there; TLS begins under this identity.
   void secured(SteadyTime now, SessionActions& actions);  ///< TLS is there.
   void received(SteadyTime now, Message message, SessionActions& actions);
-  /// Connection, TLS, frame or XML went wrong. `other_address` when another address of the server
-  /// may do better.
+  /// Connection, TLS, frame or XML went wrong. `other_address` when another address of the server may do better.
   void failed(SteadyTime now, Error why, bool other_address, SessionActions& actions);
+
+  /// The server cannot have us now, and refused nobody.
+  void unavailable(SteadyTime now, Error why, SessionActions& actions);
+  /// There is a better way to the server: signs off and asks for a turn at once. Only while online.
+  void reconnect(SteadyTime now, Error why, SessionActions& actions);
 
   void tick(SteadyTime now, SessionActions& actions);
   /// When tick() is due next; nothing when only the world can change this session.
   std::optional<SteadyTime> due() const;
-  /// The earliest moment a push must be answered; part of due(), apart for drivers with a finer
-  /// clock for it.
+  /// The earliest moment a push must be answered; part of due(), apart for drivers with a finer clock for it.
   std::optional<SteadyTime> answer_due() const;
 
   SessionState state() const { return state_; }
-  std::uint32_t server_turn() const {
-    return server_turn_;
-  }  ///< Which server of the agent's own order to try.
-  std::uint32_t version_index() const {
-    return version_index_;
-  }  ///< Which version pair of the profile to speak.
+  std::uint32_t server_turn() const { return server_turn_; }      ///< Which server of the agent's own order to try.
+  std::uint32_t version_index() const { return version_index_; }  ///< Which version pair of the profile to speak.
   const std::optional<Error>& last_error() const { return last_error_; }
   std::size_t pending() const { return pending_.size(); }
 

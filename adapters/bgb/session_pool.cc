@@ -27,9 +27,10 @@ constexpr milliseconds stop_patience{5'000};
 }  // namespace
 
 SessionPool::SessionPool(asio::io_context& net, BgbConfig config, const Clock& clock,
-                         Metrics& metrics, IdentitySource identities, BgbListener& listener)
+                         Metrics& metrics, IdentitySource identities, BgbListener& listener,
+                         SessionRight right)
     : impl_(std::make_shared<Impl>(net, std::move(config), clock, metrics, std::move(identities),
-                                   listener)) {}
+                                   listener, std::move(right))) {}
 
 SessionPool::~SessionPool() {
   stop();
@@ -89,7 +90,12 @@ std::optional<BgbSessionView> SessionPool::view(const AgentId& agent) const {
   const auto& shown = found->second->shown;
   BgbSessionView view;
   view.state = std::string(bgb::state_name(shown.state));
-  if (shown.server) view.server = shown.server->text;
+  if (shown.server) {
+    view.server = shown.server->text;
+    view.message_version = shown.server->message_version;
+  }
+  view.transport = shown.by_http ? "http" : "tcp";
+  view.holds_key = shown.holds_key;
   view.online_since = shown.online_since;
   view.last_error_code = shown.error_code;
   view.last_error_message = shown.error_message;

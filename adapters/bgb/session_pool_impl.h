@@ -1,17 +1,20 @@
 // The inside of SessionPool, as its own files share it: what it holds, and who does what.
 //
-// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and when
-// each has its turn, pool_connection.cc is one connection's life, pool_hands.cc does what a session
-// decides.
+// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and what is due when, pool_turns.cc whose
+// turn it is to connect, pool_connection.cc is one connection's life, pool_http.cc the sessions over HTTP, pool_hands.cc does what a
+// session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
+#include "adapters/bgb/handshake_budget.h"
+#include "adapters/bgb/http_channel.h"
 #include "adapters/bgb/message_schema.h"
 #include "adapters/bgb/pool_config.h"
 #include "adapters/bgb/pool_probe.h"
 #include "adapters/bgb/profile.h"
 #include "adapters/bgb/session.h"
 #include "adapters/bgb/session_pool.h"
+#include "adapters/bgb/tcp_options.h"
 #include "adapters/bgb/timer_wheel.h"
 #include "adapters/bgb/transport.h"
 #include "core/random.h"
@@ -28,6 +31,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -40,14 +44,16 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   struct Server;
   struct Link;
   struct Connection;
+  struct HttpSide;
+  struct HttpSession;
   class Hands;
   using tcp = boost::asio::ip::tcp;
   using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
 
   static constexpr std::size_t read_bytes = 16 * 1024;  // one TLS record; shared by all sessions
 
-  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics,
-       IdentitySource identities, BgbListener& listener);
+  Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
+       BgbListener& listener, SessionRight right);
 
   Result<void> prepare();
   void begin();
@@ -63,17 +69,33 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   void bury(Link& link);
   void check_emptied();
 
+  void queue(Link& link);
   void pump();
+  bool give_turn(Server& server, std::chrono::milliseconds& wait);
+  bool give_start(Server& server, std::chrono::milliseconds& wait);
+  void tcp_connected(Connection& connection);
   void start_attempt(Link& link);
   void connect(const std::shared_ptr<Connection>& connection);
   void resolve(Server& server);
-  void tcp_connected(Connection& connection);
+  void begin_tls(Connection& connection);
   void secured(Link& link);
   void received(Link& link, bgb::Message message);
   Server& server_for(const Link& link);
 
+  Result<void> prepare_http(Server& server, const bgb::Profile& profile);
+  bool fall_back(Link& link);
+  bool takes_http(Link& link, Server& server);
+  void start_http(Link& link, Server& server);
+  void drop_http(Link& link, bool orderly);
+  void settle_http(Link& link);
+  void take_http_turn(const std::shared_ptr<HttpSession>& session, bgb::Lane lane);
+  void serve_http_turns();
+  void look_at_routes(SteadyTime now);
+  boost::system::error_code prepare_socket(tcp::socket& socket, const tcp& family);
+
   void arm_tick();
   void on_tick();
+  void check_rights(SteadyTime now);
   void arm_answers();
   void on_answers();
 
@@ -82,27 +104,35 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   const Clock& clock;
   const IdentitySource identities;
   BgbListener& listener;
+  const SessionRight right;
 
   Strand strand;
   bgb::SessionRules rules;
   const std::unique_ptr<bgb::PoolProbe> probe;
   std::optional<bgb::TlsContext> tls;
   std::vector<std::unique_ptr<Server>> servers;
-  std::vector<boost::asio::ip::address> sources;
-  std::size_t next_source = 0;
+  std::vector<std::string> server_names;  // as servers
+  bgb::SourceAddresses sources;
+  std::optional<bgb::HttpChannelWorld> http_world;
+  std::set<std::string> http_said;
 
   // The strand's own.
   bgb::PushMemoryInRam memory;
   std::uint64_t forgotten_reported = 0;
   bgb::TimerWheel wheel;
-  bgb::HandshakeBudget budget;
-  std::deque<AgentId> waiting;  // for their turn, first come first served
-  std::size_t in_flight = 0;
-  std::multimap<SteadyTime, AgentId>
-      answers_due;  // finer than the wheel: a push must be answered within 5 s
+  bgb::HandshakePace pace;    // of the process; each server has its own beside it
+  std::size_t waiting = 0;    // over all servers
+  std::size_t next_turn = 0;  // which server is asked first
+  std::deque<AgentId> to_check;
+  SteadyTime next_check{};
+  std::multimap<SteadyTime, AgentId> answers_due;  // finer than the wheel: a push must be answered within 5 s
   std::vector<std::shared_ptr<Connection>> lingering;
-  std::vector<std::unique_ptr<Link>>
-      graveyard;  // freed when nobody up the stack can hold them any more
+  std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
+  std::vector<std::shared_ptr<HttpSession>> http_lingering;
+  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> http_turns;  // further connections of sessions that have one
+  SteadyTime next_route_look{};
+  bool serving_http_turns = false;
+  bool http_turns_armed = false;
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;
   SteadyTime last_alarm_line{};
@@ -115,9 +145,9 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   boost::asio::steady_timer tick_timer;
   boost::asio::steady_timer pump_timer;
   boost::asio::steady_timer answer_timer;
+  boost::asio::steady_timer http_turn_timer;
 
-  std::atomic<bool> used =
-      false;  // somebody asked for something, so the strand may hold something of ours
+  std::atomic<bool> used = false;  // somebody asked for something, so the strand may hold something of ours
 
   mutable std::mutex mutex;  // guards links' structure, each Link::shown, and `quiet`
   std::unordered_map<AgentId, std::unique_ptr<Link>> links;
@@ -136,13 +166,20 @@ struct SessionPool::Impl::Server {
   bool resolving = false;
   std::vector<std::weak_ptr<Connection>> awaiting_addresses;
   tcp::resolver resolver;
+  bgb::HandshakePace pace;
+  std::deque<AgentId> waiting;                      // for their turn, first come first served
+  std::deque<std::weak_ptr<Connection>> connected;  // TCP is there; their handshakes begin in turn
+  std::size_t in_flight = 0;
+  std::shared_ptr<HttpSide> http;  // none when the HTTP mode is off
+  std::string message_version;  // of its last confirmation; guarded by Impl::mutex
 
-  Server(Strand& strand, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
+  Server(Impl& pool, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
       : text(std::move(name)),
         where(std::move(parts)),
         codec(profile),
         schema(profile),
-        resolver(strand) {}
+        resolver(pool.strand),
+        pace(pool.config.handshakes_per_second, pool.clock.steady()) {}
 };
 
 // One agent: its session, its connection while there is one, and what an operator is shown of it.
@@ -154,7 +191,12 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   bgb::Session session;
   SmsId sms_id;
   std::shared_ptr<Connection> connection;
+  std::shared_ptr<HttpSession> http;  // this or a connection, never both
+  SteadyTime tcp_retry_at{};
+  bool by_http = false;      // fell back
+  bool http_served = false;  // the last attempt by HTTP came online
   Server* server = nullptr;
+  Server* queued_at = nullptr;  // where its turn comes, while it waits for one
   std::uint32_t address = 0;
   std::optional<SteadyTime> answer_at;
   std::optional<WallTime> online_since;
@@ -164,6 +206,8 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   struct Shown {
     bgb::SessionState state = bgb::SessionState::off;
     const Server* server = nullptr;
+    bool by_http = false;
+    bool holds_key = false;
     std::optional<WallTime> online_since;
     const char* error_code = "";
     std::string error_message;
@@ -171,8 +215,7 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   } shown;  // guarded by Impl::mutex
 };
 
-// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody
-// wants it.
+// One TCP connection with its TLS. Handlers in flight keep it alive; `link` is null once nobody wants it.
 struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> {
   Connection(Impl& owner, Link& whose) : pool(&owner), link(&whose), socket(owner.strand) {}
 
@@ -180,6 +223,8 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
   void finish(bool orderly);
   void let_go();
   void abandon();
+  void count_in(Server& server);
+  void count_out();
   void arm_read();
   void arm_write();
   // Something can be read, or a handshake can go on.
@@ -199,8 +244,9 @@ struct SessionPool::Impl::Connection : std::enable_shared_from_this<Connection> 
   std::string in, out;
   std::unique_ptr<Error> failure;
   std::optional<SteadyTime> flush_until;
+  std::optional<SteadyTime> frame_since;  // when the frame whose beginning is in `in` began
+  Server* counted = nullptr;              // among whose handshakes in flight it is
   bool established = false;
-  bool counted = false;  // among the handshakes in flight
   bool read_armed = false;
   bool write_armed = false;
 };
@@ -212,6 +258,7 @@ class SessionPool::Impl::Hands final : public bgb::SessionActions {
 
   void queue_attempt() override;
   bool advance_address() override;
+  bool fall_back() override;
   void send_sign_in() override;
   void send_keep_alive() override;
   void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) override;

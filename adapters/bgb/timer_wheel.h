@@ -22,16 +22,14 @@ struct WheelTimer {
   bool armed = false;
 };
 
-/// Many coarse timers on one clock: arming and disarming in constant time, one step per tick for
-/// all.
+/// Many coarse timers on one clock: arming and disarming in constant time, one step per tick for all.
 ///
-/// Promise   A timer fires in the first advance() at or after its moment, never before it, late by
-/// at most one tick. Limits    Waits longer than a turn of the wheel stay in their slot and are
-/// passed over once a turn. Threads   One.
+/// Promise   A timer fires in the first advance() at or after its moment, never before it, late by at most one tick.
+/// Limits    Waits longer than a turn of the wheel stay in their slot and are passed over once a turn.
+/// Threads   One.
 class TimerWheel {
  public:
-  TimerWheel(std::chrono::milliseconds tick, SteadyTime start)
-      : tick_(tick), start_(start), slots_(slot_count) {
+  TimerWheel(std::chrono::milliseconds tick, SteadyTime start) : tick_(tick), start_(start), slots_(slot_count) {
     for (auto& head : slots_) head.previous = head.next = &head;
   }
 
@@ -90,46 +88,6 @@ class TimerWheel {
   const SteadyTime start_;
   std::vector<WheelTimer> slots_;
   std::uint64_t current_ = 0;
-};
-
-/// So many per second and no more: the process' budget of TLS handshakes.
-///
-/// Limits    A tenth of a second's worth may be spent at once, at least one.
-/// Threads   One.
-class HandshakeBudget {
- public:
-  HandshakeBudget(std::uint32_t per_second, SteadyTime now)
-      : per_second_(per_second),
-        burst_(std::max(1.0, per_second / 10.0)),
-        tokens_(burst_),
-        last_(now) {}
-
-  bool take(SteadyTime now) {
-    refill(now);
-    if (tokens_ < 1.0) return false;
-    tokens_ -= 1.0;
-    return true;
-  }
-  /// How long until take() has something to give.
-  std::chrono::milliseconds wait(SteadyTime now) {
-    refill(now);
-    if (tokens_ >= 1.0) return std::chrono::milliseconds(0);
-    return std::chrono::milliseconds(
-        static_cast<std::int64_t>((1.0 - tokens_) * 1000.0 / per_second_) + 1);
-  }
-
- private:
-  void refill(SteadyTime now) {
-    const double seconds = std::chrono::duration<double>(now - last_).count();
-    if (seconds <= 0) return;
-    tokens_ = std::min(burst_, tokens_ + seconds * per_second_);
-    last_ = now;
-  }
-
-  const double per_second_;
-  const double burst_;
-  double tokens_;
-  SteadyTime last_;
 };
 
 }  // namespace greengate::adapters::bgb

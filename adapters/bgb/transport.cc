@@ -234,6 +234,10 @@ void TlsStream::forget_identity() {
   SSL_certs_clear(ssl_.get());
 }
 
+bool TlsStream::holds_key() const {
+  return ssl_ && SSL_get_privatekey(ssl_.get()) != nullptr;
+}
+
 TlsStream::Moved TlsStream::read(std::span<std::byte> into) {
   ERR_clear_error();
   std::size_t moved = 0;

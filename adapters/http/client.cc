@@ -3,6 +3,7 @@
 #include "adapters/http/reading.h"
 #include "core/log.h"
 
+#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <boost/asio.hpp>
@@ -16,6 +17,7 @@
 #include <array>
 #include <atomic>
 #include <cctype>
+#include <charconv>
 #include <list>
 #include <map>
 #include <mutex>
@@ -38,12 +40,16 @@ constexpr int interim_replies_max = 4;  ///< 1xx before the answer itself.
 /// One connection to one server; busy in one exchange, or kept.
 struct Connection {
   explicit Connection(asio::io_context& context) : socket(context) {}
+  ~Connection() { OPENSSL_cleanse(buffer.data(), buffer.size()); }  // replies can hold tokens
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
   tcp::socket socket;
   std::optional<ssl::stream<tcp::socket&>> tls;
   std::vector<char> buffer = std::vector<char>(read_buffer_bytes);
   std::size_t buffered = 0;
   steady_clock::time_point idle_since{};
   bool used_before = false;
+  bool untrusted = false;  ///< The peer's certificate does not prove its name.
 };
 
 /// An event loop and the connections that live on it.
@@ -112,6 +118,25 @@ class Entry {
   std::list<Running::One>::iterator place_;
 };
 
+/// "127.0.0.1:8443", "[::1]:443"
+std::optional<tcp::endpoint> endpoint_of(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  std::string address(text.substr(0, colon));
+  if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
+  error_code no_address;
+  const auto where = asio::ip::make_address(address, no_address);
+  unsigned port = 0;
+  const auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
+  if (no_address || error != std::errc() || end != text.data() + text.size() || port == 0 || port > 65'535) return std::nullopt;
+  return tcp::endpoint(where, static_cast<std::uint16_t>(port));
+}
+
+void wipe_credentials(HttpRequest& request) {
+  for (auto& [name, value] : request.headers)
+    if (name == "Authorization") OPENSSL_cleanse(value.data(), value.size());
+}
+
 bool is_token(std::string_view text) {
   constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](unsigned char c) {
@@ -136,7 +161,9 @@ Result<std::string> head_of(const HttpRequest& request) {
       !fits_a_line(request.target, false))
     return refuse("its target is no path");
   std::string head;
-  head.reserve(512);
+  std::size_t octets = 512 + request.target.size();
+  for (const auto& [name, value] : request.headers) octets += name.size() + value.size() + 4;
+  head.reserve(octets);  // never moves: what is wiped later is the only copy
   head.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\nHost: ");
   head.append(request.server.authority()).append("\r\n");
   for (const auto& [name, value] : request.headers) {
@@ -147,6 +174,41 @@ Result<std::string> head_of(const HttpRequest& request) {
   if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD"))
     head.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n");
   return head.append("\r\n");
+}
+
+/// A text that may hold credentials, wiped when it has served.
+struct Wiped {
+  explicit Wiped(std::string& whose) : text(whose) {}
+  ~Wiped() { OPENSSL_cleanse(text.data(), text.size()); }
+  Wiped(const Wiped&) = delete;
+  Wiped& operator=(const Wiped&) = delete;
+  std::string& text;
+};
+
+/// Where an override leads the host, if one does.
+std::optional<tcp::endpoint> overridden(const std::vector<std::string>& overrides, const std::string& host) {
+  for (const std::string& entry : overrides) {
+    const auto equals = entry.find('=');
+    const std::string_view suffix = std::string_view(entry).substr(0, equals);
+    const bool fits = host == suffix || (host.size() > suffix.size() && host.ends_with(suffix) && host[host.size() - suffix.size() - 1] == '.');
+    const auto to = equals == std::string::npos ? std::nullopt : endpoint_of(std::string_view(entry).substr(equals + 1));
+    if (fits && to) return to;
+  }
+  return std::nullopt;
+}
+
+/// Neither this machine nor a network of its own.
+bool is_public(const asio::ip::address& address) {
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) return is_public(asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()));
+  if (address.is_unspecified() || address.is_loopback() || address.is_multicast()) return false;
+  if (address.is_v6()) {
+    const auto bytes = address.to_v6().to_bytes();
+    return !address.to_v6().is_link_local() && !address.to_v6().is_site_local() && (bytes[0] & 0xfe) != 0xfc;
+  }
+  const auto bytes = address.to_v4().to_bytes();
+  const bool shared = bytes[0] == 100 && (bytes[1] & 0xc0) == 64;
+  return bytes[0] != 0 && bytes[0] != 10 && !(bytes[0] == 172 && (bytes[1] & 0xf0) == 16) && !(bytes[0] == 192 && bytes[1] == 168) &&
+         !(bytes[0] == 169 && bytes[1] == 254) && !shared && bytes[0] < 240;
 }
 
 /// Addresses of the server's name. The resolver cannot be interrupted, so the caller waits on a
@@ -187,6 +249,35 @@ asio::awaitable<Result<std::vector<tcp::endpoint>>> resolve(asio::io_context& co
                    "The server's name is not known: " + answer->error.message() + ".");
   co_return std::move(answer->endpoints);
 }
+
+/// A step's own limit inside the exchange's: what it waits for is ended, and `late` says why.
+class StepLimit {
+ public:
+  StepLimit(asio::io_context& context, std::chrono::milliseconds limit, Attempt& attempt) : timer_(context), late_(std::make_shared<Late>()) {
+    if (limit.count() <= 0) return;
+    late_->attempt = &attempt;
+    timer_.expires_after(limit);
+    timer_.async_wait([late = late_](error_code cancelled) {
+      if (cancelled || !late->attempt) return;
+      late->passed = true;
+      error_code ignored;
+      if (late->attempt->connection) late->attempt->connection->socket.close(ignored);
+      if (late->attempt->resolving) late->attempt->resolving->cancel();
+    });
+  }
+  ~StepLimit() { late_->attempt = nullptr; }  // the timer's handler may be on its way already
+  StepLimit(const StepLimit&) = delete;
+  StepLimit& operator=(const StepLimit&) = delete;
+  bool passed() const { return late_->passed; }
+
+ private:
+  struct Late {
+    Attempt* attempt = nullptr;
+    bool passed = false;
+  };
+  asio::steady_timer timer_;
+  std::shared_ptr<Late> late_;
+};
 
 std::string_view family_of(const Url& server) {
   return server.tls ? "https" : "http";
@@ -286,19 +377,30 @@ void HttpClient::State::keep(Loop& loop, const Url& server,
 asio::awaitable<Result<std::unique_ptr<Connection>>> HttpClient::State::connect(Loop& loop,
                                                                                 Url server,
                                                                                 Attempt& attempt) {
-  auto endpoints = co_await resolve(loop.context, server, attempt);
-  if (!endpoints) co_return pass(endpoints);
+  std::optional<StepLimit> limit;
+  limit.emplace(loop.context, config.connect_timeout, attempt);
+  std::vector<tcp::endpoint> endpoints;
+  if (const auto instead = overridden(config.connect_override, server.host)) {
+    endpoints.push_back(*instead);
+  } else {
+    auto found = co_await resolve(loop.context, server, attempt);
+    if (!found) co_return pass(found);
+    endpoints = std::move(*found);
+    if (config.public_addresses_only) std::erase_if(endpoints, [](const tcp::endpoint& to) { return !is_public(to.address()); });
+    if (endpoints.empty())
+      co_return fail(Remedy::retry, "http.address", server.host + " leads to this machine or a private network; it is not called.");
+  }
   auto connection = std::make_unique<Connection>(loop.context);
   attempt.connection = connection.get();
   error_code failed = asio::error::host_not_found;
-  for (const tcp::endpoint& endpoint : *endpoints) {
+  for (const tcp::endpoint& endpoint : endpoints) {
     error_code ignored;
     connection->socket.close(ignored);
     auto [error] = co_await connection->socket.async_connect(endpoint, as_result);
     failed = error;
-    if (!failed || attempt.expired) break;
+    if (!failed || attempt.expired || limit->passed()) break;
   }
-  if (attempt.expired) failed = asio::error::operation_aborted;
+  if (attempt.expired || limit->passed()) failed = asio::error::operation_aborted;
   if (failed) {
     attempt.connection = nullptr;
     if (failed == asio::error::operation_aborted) co_return connect_timeout("connecting");
@@ -315,28 +417,35 @@ asio::awaitable<Result<std::unique_ptr<Connection>>> HttpClient::State::connect(
   asio::ip::make_address(server.host, no_literal);
   if (no_literal) SSL_set_tlsext_host_name(connection->tls->native_handle(), server.host.c_str());
   if (pin.empty()) {
-    connection->tls->set_verify_callback(ssl::host_name_verification(server.host), ignored);
+    connection->tls->set_verify_callback(
+        [check = ssl::host_name_verification(server.host), peer = connection.get()](bool so_far, ssl::verify_context& chain) {
+          const bool proven = check(so_far, chain);
+          if (!proven) peer->untrusted = true;
+          return proven;
+        },
+        ignored);
   } else {
     connection->tls->set_verify_callback(
-        [this](bool, ssl::verify_context& chain) {
+        [this, peer = connection.get()](bool, ssl::verify_context& chain) {
           // Only the server's own certificate is compared; what signed it does not matter to a pin.
           X509_STORE_CTX* store = chain.native_handle();
           if (X509_STORE_CTX_get_error_depth(store) != 0) return true;
           X509* certificate = X509_STORE_CTX_get_current_cert(store);
           std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
           unsigned length = 0;
-          return certificate &&
-                 X509_digest(certificate, EVP_sha256(), digest.data(), &length) == 1 &&
-                 pin == std::string_view(reinterpret_cast<const char*>(digest.data()), length);
+          peer->untrusted = !certificate || X509_digest(certificate, EVP_sha256(), digest.data(), &length) != 1 ||
+                            pin != std::string_view(reinterpret_cast<const char*>(digest.data()), length);
+          return !peer->untrusted;
         },
         ignored);
   }
+  limit.emplace(loop.context, config.tls_timeout, attempt);
   auto [no_handshake] =
       co_await connection->tls->async_handshake(ssl::stream_base::client, as_result);
-  if (attempt.expired || no_handshake) {
+  if (attempt.expired || limit->passed() || no_handshake) {
     attempt.connection = nullptr;
-    if (attempt.expired) co_return connect_timeout("greeting the server");
-    co_return fail(Remedy::retry, "http.tls",
+    if (attempt.expired || limit->passed()) co_return connect_timeout("greeting the server");
+    co_return fail(Remedy::retry, connection->untrusted ? "http.tls_untrusted" : "http.tls",
                    "No " + std::string(family_of(server)) + " with " + server.authority() + ": " +
                        no_handshake.message() + ".");
   }
@@ -386,6 +495,10 @@ asio::awaitable<Spoken> speak(Stream& stream, Connection& connection,
         if (used > 0)
           std::copy_n(connection.buffer.data() + used, connection.buffered,
                       connection.buffer.data());
+        if (error == http::error::body_limit && config.cut_long_bodies) {
+          spoken.reply = take_reply(parser);  // what it says in its head is known; the connection is not kept
+          co_return spoken;
+        }
         if (error && error != http::error::need_more) {
           spoken.error = error;
           co_return spoken;
@@ -438,6 +551,7 @@ asio::awaitable<Result<HttpResponse>> HttpClient::State::exchange(Loop& loop,
                                                                   Attempt& attempt) {
   auto head = head_of(request);
   if (!head) co_return pass(head);
+  const Wiped wiped(*head);
   for (auto connection = take_kept(loop, request.server);; connection = nullptr) {
     if (!connection) {
       auto made = co_await connect(loop, request.server, attempt);
@@ -496,6 +610,13 @@ void HttpClient::stop() {
   state_->stopping = true;
 }
 
+void HttpClient::close_idle() {
+  const auto oldest = steady_clock::now() - state_->config.kept_idle_max;
+  for (auto& [server, waiting] : state_->net.kept)
+    std::erase_if(waiting, [&](const auto& connection) { return connection->idle_since < oldest; });
+  std::erase_if(state_->net.kept, [](const auto& named) { return named.second.empty(); });
+}
+
 void HttpClient::abandon() {
   stop();
   std::lock_guard lock(state_->running->mutex);
@@ -517,6 +638,7 @@ asio::awaitable<Result<HttpResponse>> HttpClient::exchange(HttpRequest request) 
   });
   std::optional<Result<HttpResponse>> answer;
   co_await state_->exchange_into(state_->net, request, *attempt, answer);
+  wipe_credentials(request);
   co_return std::move(*answer);
 }
 
@@ -577,6 +699,11 @@ std::vector<ConfigProblem> HttpClientConfig::problems(const std::string& prefix)
   if (body_bytes_max < 1024 || body_bytes_max > (1u << 30))
     complain("body_bytes_max", " must lie between 1KiB and 1GiB.");
   if (kept_per_server_max > 1000) complain("kept_per_server_max", " can be at most 1000.");
+  for (const std::string& entry : connect_override) {
+    const auto equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0 || !endpoint_of(std::string_view(entry).substr(equals + 1)))
+      complain("connect_override", " holds \"" + entry + "\"; each takes the form \"host suffix=address:port\".");
+  }
   return found;
 }
 

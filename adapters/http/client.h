@@ -27,6 +27,12 @@ struct HttpClientConfig {
   std::size_t body_bytes_max = 32u << 20;
   std::size_t kept_per_server_max = 16;  ///< Idle connections of the net thread's own exchanges.
   std::chrono::milliseconds kept_idle_max{60'000};  ///< IIS closes an idle one after 120 s.
+  std::chrono::milliseconds connect_timeout{0};     ///< Of resolving and connecting; 0: the exchange's deadline alone.
+  std::chrono::milliseconds tls_timeout{0};         ///< Of the handshake; likewise.
+  bool cut_long_bodies = false;  ///< What exceeds body_bytes_max is dropped and the connection closed, instead of an error.
+  bool public_addresses_only = false;  ///< A name that leads to this machine or a private network is not called.
+  std::vector<std::string> connect_override;  ///< "host suffix=address:port": where such hosts are connected to, without asking DNS. Their
+                                              ///< names and certificates are checked as ever.
 
   std::vector<ConfigProblem> problems(const std::string& prefix) const;
 };
@@ -45,8 +51,9 @@ struct HttpClientConfig {
 /// a small event loop
 ///           of its own, so no other thread is woken for it, and keeps one connection per server
 ///           there.
-/// Errors    retry, before the request was sent: http.resolve, http.connect, http.connect_timeout,
-///           http.tls; after: http.timeout, http.closed, http.protocol,
+/// Errors    retry, before the request was sent: http.resolve, http.address (public_addresses_only),
+///           http.connect, http.connect_timeout, http.tls, http.tls_untrusted (the certificate does
+///           not prove the name); after: http.timeout, http.closed, http.protocol,
 ///           http.reply_too_large, http.redirect. reject: http.request (a header or target that is
 ///           none). halt: http.stopping. config: http.tls_config (reject), from create().
 class HttpClient {
@@ -61,6 +68,8 @@ class HttpClient {
   asio::awaitable<Result<HttpResponse>> exchange(HttpRequest request);
   Result<HttpResponse> exchange_and_wait(HttpRequest request);
 
+  /// Closes connections that were kept for longer than kept_idle_max. The net thread; now and then.
+  void close_idle();
   /// Refuses new exchanges from now on; those under way end by their deadlines.
   void stop();
   /// As stop(), and those under way end at once with http.stopping. Any thread.

@@ -33,6 +33,7 @@ struct HttpRequest {
 struct HttpResponse {
   HttpResponse() = default;
   unsigned status = 0;
+  std::string reason;   ///< "Not Found": what the server wrote there, often nothing.
   HttpHeaders headers;  ///< As sent.
   std::string body;
 

@@ -34,6 +34,7 @@ HttpResponse take_reply(ReplyParser& parser) {
   auto message = parser.release();
   HttpResponse reply;
   reply.status = message.result_int();
+  reply.reason = std::string(message.reason());
   for (const auto& field : message)
     reply.headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
   reply.body = std::move(message.body());

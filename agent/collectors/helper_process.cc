@@ -1,16 +1,14 @@
 #include "agent/collectors/helper_process.h"
 
 #include "agent/collectors/limits.h"
+#include "agent/processes/become.h"
 #include "core/log.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,41 +197,25 @@ Ran run_program(const std::vector<std::string>& places, const std::vector<std::s
 
 namespace {
 
-constexpr rlim_t script_file_bytes = 64u << 20;  // of a file it writes
 constexpr std::size_t error_line_bytes = 400;
 
-// Between fork and exec: system calls only.
-[[noreturn]] void become_script(const char* program, const ScriptBounds& bounds, int output, int errors, int nowhere) {
-  setpgid(0, 0);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const auto limit = [](auto which, rlim_t value) {
-    rlimit asked{value, value};
-    setrlimit(which, &asked);
-  };
-  limit(RLIMIT_AS, bounds.memory_bytes);
-  limit(RLIMIT_CPU, static_cast<rlim_t>(bounds.patience.count() / 1000 + 1));
-  limit(RLIMIT_FSIZE, script_file_bytes);
-  limit(RLIMIT_CORE, 0);
-  limit(RLIMIT_NOFILE, 256);
-  setpriority(PRIO_PROCESS, 0, 19);
-  constexpr int idle_class = 3 << 13, this_process = 1;  // linux/ioprio.h
-  syscall(SYS_ioprio_set, this_process, 0, idle_class);
-  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (chdir("/") != 0) _exit(126);
-  dup2(nowhere, STDIN_FILENO);
-  dup2(output, STDOUT_FILENO);
-  dup2(errors, STDERR_FILENO);
-  syscall(SYS_close_range, 3u, ~0u, 0u);  // an older kernel has none; then close-on-exec has to do
-  char* const arguments[] = {const_cast<char*>(program), nullptr};
+ChildImage image_of(const char* program, char* const* arguments, const ScriptBounds& bounds, int output, int errors, int nowhere) {
   static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   static char language[] = "LC_ALL=C.UTF-8";
   static char home[] = "HOME=/";
   static char* const environment[] = {path, language, home, nullptr};
-  execve(program, arguments, environment);
-  _exit(errno == ENOEXEC ? 125 : 126);
+  ChildImage image;
+  image.program = program;
+  image.arguments = arguments;
+  image.environment = environment;
+  image.input = nowhere;
+  image.output = output;
+  image.errors = errors;
+  image.limits.memory_bytes = bounds.memory_bytes;
+  image.limits.cpu_seconds = static_cast<std::uint64_t>(bounds.patience.count() / 1000 + 1);
+  image.lowest_priority = true;
+  image.parent = getpid();
+  return image;
 }
 
 // The raw status of an ended child, killed if it does not end by itself.
@@ -264,8 +246,10 @@ ScriptEnd run_script(const std::string& program, const ScriptBounds& bounds, std
   output.clear();
   Pipe printed, complained;
   const int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+  char* const arguments[] = {const_cast<char*>(program.c_str()), nullptr};
+  const ChildImage image = image_of(program.c_str(), arguments, bounds, printed.ends[1], complained.ends[1], nowhere);
   const pid_t pid = printed.open() && complained.open() && nowhere >= 0 && room_for_a_helper() ? fork() : -1;
-  if (pid == 0) become_script(program.c_str(), bounds, printed.ends[1], complained.ends[1], nowhere);
+  if (pid == 0) become(image);
   if (nowhere >= 0) close(nowhere);
   if (pid < 0) return {false, "script.start", "It could not be started."};
   printed.close_writer();
@@ -333,8 +317,8 @@ ScriptEnd run_script(const std::string& program, const ScriptBounds& bounds, std
   if (!status) return say("script.timeout", "It does not end.");
   if (WIFSIGNALED(*status)) return say("script.signal", "It was ended by signal " + std::to_string(WTERMSIG(*status)) + ".");
   const int code = WEXITSTATUS(*status);
-  if (code == 125) return say("script.start", "The system cannot run it; a script begins with a line like #!/bin/sh.");
-  if (code == 126) return say("script.start", "The system refused to run it, or its interpreter is missing.");
+  if (code == exit_no_format) return say("script.start", "The system cannot run it; a script begins with a line like #!/bin/sh.");
+  if (code == exit_not_started) return say("script.start", "The system refused to run it, or its interpreter is missing.");
   if (code != 0) return say("script.exit", "It ended with status " + std::to_string(code) + ".");
   told.well = true;
   return told;

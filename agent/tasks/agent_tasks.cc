@@ -49,6 +49,7 @@ AgentTasks::AgentTasks(const AgentConfig& config, const std::string& executable,
       restart_(config.tasks.restart, this_machine(), clock),
       verbose_log_(config.tasks.verbose_log_for, config.log_level, set_log_level, notebook, clock),
       logs_(log_config(config, executable, host_name), hooks.send_file, clock),
+      scripts_(config.scripts, clock),
       desk_(desk_config(config.tasks), notebook, clock) {
   // For policy the machine says that it is there; the gateway asks the site.
   desk_.add(v1::TASK_MACHINE_POLICY, discovery_);
@@ -61,6 +62,7 @@ AgentTasks::AgentTasks(const AgentConfig& config, const std::string& executable,
   desk_.add(v1::TASK_RESTART, restart_);
   desk_.add(v1::TASK_VERBOSE_LOG_ON, verbose_log_);
   desk_.add(v1::TASK_VERBOSE_LOG_OFF, verbose_log_);
+  desk_.add(v1::TASK_RUN_SCRIPT, scripts_);
   if (!config.file.empty()) desk_.add(v1::TASK_COLLECT_LOGS, logs_);
 }
 

@@ -2,6 +2,7 @@
 
 #include "agent/config.h"
 #include "agent/files/plan.h"
+#include "agent/scripts/script_work.h"
 #include "agent/tasks/collection_work.h"
 #include "agent/tasks/log_work.h"
 #include "agent/tasks/restart_work.h"
@@ -41,6 +42,7 @@ class AgentTasks {
   RestartWork restart_;
   VerboseLogWork verbose_log_;
   LogWork logs_;
+  ScriptWork scripts_;
   TaskDesk desk_;
 };
 

@@ -1,12 +1,10 @@
 #include "agent/tasks/child.h"
 
 #include "agent/collectors/text.h"
+#include "agent/processes/become.h"
 #include "core/check.h"
 
 #include <fcntl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,42 +24,29 @@ constexpr std::size_t last_line_bytes = 200;
 constexpr std::size_t read_bytes = 16 << 10;
 constexpr int reads_at_once = 16;  // then the agent's other business has its turn
 
-// Between fork and exec: system calls only, since the agent has other threads.
-[[noreturn]] void become(char* const* words, bool low_priority, bool outlive, pid_t agent, int input, int output) {
-  if (outlive) {
-    setsid();
-  } else {
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != agent) _exit(126);  // it ended before that call
-  }
-  if (low_priority) {
-    setpriority(PRIO_PROCESS, 0, 19);
-    constexpr int idle_class = 3 << 13, this_process = 1;  // linux/ioprio.h
-    syscall(SYS_ioprio_set, this_process, 0, idle_class);
-  }
-  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (chdir("/") != 0) _exit(126);
-  dup2(input, STDIN_FILENO);
-  dup2(output, STDOUT_FILENO);
-  dup2(output, STDERR_FILENO);
-  syscall(SYS_close_range, 3u, ~0u, 0u);  // an older kernel has none; then close-on-exec has to do
+ChildImage image_of(char* const* words, const ChildCommand& command, int input, int output) {
   static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   static char language[] = "LC_ALL=C.UTF-8";
   static char home[] = "HOME=/";
   static char* const environment[] = {path, language, home, nullptr};
-  execve(words[0], words, environment);
-  _exit(126);
+  ChildImage image;
+  image.program = words[0];
+  image.arguments = words;
+  image.environment = environment;
+  image.input = input;
+  image.output = image.errors = output;
+  image.limits.file_bytes = image.limits.open_files = 0;
+  image.own_session = command.outlive;
+  image.lowest_priority = command.low_priority;
+  image.parent = command.outlive ? 0 : getpid();
+  return image;
 }
 
 }  // namespace
 
 std::string ChildProcess::Ended::words() const {
   std::string said = too_long ? "did not end in time" : signal != 0 ? "was ended by signal " + std::to_string(signal)
-                     : status == 126 ? "could not be run" : "ended with status " + std::to_string(status);
+                     : status == exit_not_started || status == exit_no_format ? "could not be run" : "ended with status " + std::to_string(status);
   return last_line.empty() ? said : said + ": " + last_line;
 }
 
@@ -89,9 +74,9 @@ Result<void> ChildProcess::start(ChildCommand command) {
   std::vector<char*> words;
   for (std::string& word : command.words) words.push_back(word.data());
   words.push_back(nullptr);
-  const pid_t agent = getpid();
+  const ChildImage image = image_of(words.data(), command, in[0], out[1]);
   const pid_t child = fork();
-  if (child == 0) become(words.data(), command.low_priority, command.outlive, agent, in[0], out[1]);
+  if (child == 0) become(image);
   if (child < 0) {
     auto failure = failed("no process");
     close_all();

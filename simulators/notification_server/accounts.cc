@@ -45,11 +45,12 @@ bool NotifyEngine::is_online(const Client& client) const {
 }
 
 void NotifyEngine::account(bool full) {
-  std::size_t online = 0, changed = 0;
+  std::size_t online = 0, by_http = 0, changed = 0;
   json::array came, left;
   for (Client& client : clients_) {
     const bool is = is_online(client);
     online += is ? 1 : 0;
+    by_http += is && client.by_http ? 1 : 0;
     const bool differs = is != client.reported_online;
     changed += differs ? 1 : 0;
     client.reported_online = is;
@@ -66,8 +67,8 @@ void NotifyEngine::account(bool full) {
                              {"report", "online"},
                              {"form", full ? "FULL" : "DELTA"},
                              {"version", ++online_version_},
-                             {"TCP", online},
-                             {"HTTP", 0},
+                             {"TCP", online - by_http},
+                             {"HTTP", by_http},
                              {"changed", changed},
                              {"online", std::move(came)},
                              {"offline", std::move(left)}});

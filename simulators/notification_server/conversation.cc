@@ -146,7 +146,8 @@ void NotifyEngine::judge_sign_in(Session& session, const ClientMessage& message,
   const auto wrong = [&](const char* code, std::string detail) {
     findings.push_back({code, "4.1", Severity::refused, std::move(detail)});
   };
-  if (config_.check_certificate && !session.key)
+  // Over plain HTTP there is no handshake that could show one; the hook says who it is.
+  if (config_.check_certificate && !session.key && !session.http)
     wrong("signin.no_certificate", "no client certificate in the handshake");
   if (directory_ != nullptr) {
     const auto known = directory_->find(message.client_id);
@@ -159,8 +160,16 @@ void NotifyEngine::judge_sign_in(Session& session, const ClientMessage& message,
       if (config_.check_approved && !known->approved) wrong("signin.not_approved", "not approved");
     }
   }
+  if (session.http && message.client_id != session.named)
+    findings.push_back({"http.other_client", "9.1", Severity::refused,
+                        "the header names " + session.named + ", the message " + message.client_id});
   const ClientNumber number = number_of(message.client_id, false);
-  const bool second = number != nobody && !clients_[number].sessions.empty();
+  // By HTTP a client leaves without a word: a session that nobody waits for any more is no second one.
+  const bool second =
+      number != nobody && std::ranges::any_of(clients_[number].sessions, [&](SessionId id) {
+        const SessionPtr other = find_session(id);
+        return other && !(other->http && other->hold == 0);
+      });
   if (second && config_.duplicate_signin == "reject")
     findings.push_back({"signin.duplicate", "1.5", Severity::refused, "has a session already"});
   else if (second)
@@ -220,6 +229,7 @@ void NotifyEngine::sign_in(const SessionPtr& session, const ClientMessage& messa
   ++client.sign_ins;
   client.sessions.push_back(session->id);
   session->client = number;
+  client.by_http = session->http;
   session->claimed = {};
   session->phase = Phase::unconfirmed;
   ++counts_["sign_ins"];
@@ -254,8 +264,8 @@ void NotifyEngine::confirm(const SessionPtr& session) {
   Client& client = clients_[session->client];
   session->phase = Phase::online;
   client.ever_online = true;
-  send_frame(session, Kind::sign_in_confirm, confirm_xml(own_seconds(), config_.message_version),
-             pick(Moment::confirm, client.sms_id));
+  FaultRule* const rule = pick(Moment::confirm, client.sms_id);
+  send_frame(session, Kind::sign_in_confirm, confirm_xml(seconds_under(rule), config_.message_version), rule);
   if (session->phase != Phase::online) return;
   const auto most = static_cast<std::uint64_t>(config_.pending_push_delay_max_ms);
   remind(milliseconds(dice_() % (most + 1)), Due::pending_pushes, session->id);
@@ -269,7 +279,7 @@ void NotifyEngine::refuse(const SessionPtr& session, std::string_view code) {
   } else if (config_.refuse_as == "disconnect-frame") {
     session->phase = Phase::refused;
     ask_to_leave(session, Kind::disconnect, config_.client_close_limit_ms);
-  } else if (config_.refuse_as == "tls-alert") {
+  } else if (config_.refuse_as == "tls-alert" && !session->http) {
     poison_next_read(session->ssl.get());
     std::byte none;
     ERR_clear_error();

@@ -54,7 +54,7 @@ Result<void> NotifyEngine::start() {
   std::filesystem::create_directories(config_.dir, failed);
   for (auto [file, name] :
        {std::pair{&session_lines_, "sessions.jsonl"}, std::pair{&message_lines_, "messages.jsonl"},
-        std::pair{&report_lines_, "reports.jsonl"}}) {
+        std::pair{&report_lines_, "reports.jsonl"}, std::pair{&call_lines_, "http.jsonl"}}) {
     auto opened = file->open(config_.dir / name, config_.evidence_bytes_max);
     if (!opened) return opened;
   }
@@ -74,18 +74,8 @@ Result<void> NotifyEngine::start() {
   if (!context) return pass(context);
   context_ = std::move(*context);
 
-  boost::system::error_code refused;
-  const auto address = asio::ip::make_address(config_.bind_address, refused);
-  const asio::ip::tcp::endpoint endpoint(address, config_.port);
-  if (!refused) acceptor_.open(endpoint.protocol(), refused);
-  if (!refused) acceptor_.set_option(asio::socket_base::reuse_address(true), refused);
-  if (!refused) acceptor_.bind(endpoint, refused);
-  if (!refused) acceptor_.listen(4096, refused);
-  if (refused)
-    return fail(Remedy::retry, "notify.bind",
-                "Cannot listen on " + config_.bind_address + ":" + std::to_string(config_.port) +
-                    ": " + refused.message() + ".");
-  port_ = acceptor_.local_endpoint(refused).port();
+  if (auto listening = listen(); !listening) return listening;
+  if (auto opened = open_http(); !opened) return opened;
   running_ = true;
   log.info("listening", kv("port", port_), kv("profile", config_.profile),
            kv("text", config_.text));
@@ -105,14 +95,20 @@ void NotifyEngine::stop() {
     if (session->phase == Phase::online) send_frame(session, Kind::disconnect, "");
     close(session, "server stopped");
   }
+  close_http();
   timer_.cancel();
   agenda_ = {};
   session_lines_.close();
   message_lines_.close();
   report_lines_.close();
+  call_lines_.close();
 }
 
 // ---- time ---------------------------------------------------------------------------------------
+
+std::int64_t NotifyEngine::seconds_under(const FaultRule* rule) const {
+  return own_seconds() + (rule != nullptr && rule->fault == Fault::clock_skew ? rule->offset_ms / 1000 : 0);
+}
 
 std::int64_t NotifyEngine::own_seconds() const {
   return (to_millis(clock_.wall()) + config_.timestamp_offset_ms) / 1000;
@@ -164,9 +160,17 @@ void NotifyEngine::keep(const Appointment& what) {
       flush_due_ = false;
       session_lines_.flush();
       message_lines_.flush();
+      call_lines_.flush();
       return report_lines_.flush();
     case Due::accept_again:
       return accept();
+    case Due::restart_over:
+      return restart_over(what.a);
+    case Due::http_hang:
+    case Due::http_cut:
+    case Due::http_late:
+    case Due::http_gone:
+      return keep_http(what);
     case Due::response_late: {
       const auto push = pushes_.find(what.a);
       if (push == pushes_.end()) return;
@@ -218,6 +222,8 @@ void NotifyEngine::keep(const Appointment& what) {
       session->held_frames = 0;
       return;
     case Due::leave_limit:
+      // By HTTP a client leaves by asking no more.
+      if (session->http && session->calls_after_leave == 0) return close(session, "client asks no more");
       note_frameless(*session, {"session.not_closed", "2.5", Severity::warning,
                                 "still open after it was told or given cause to leave"});
       if (what.b == 1) close(session, "did not leave");
@@ -236,7 +242,8 @@ void NotifyEngine::keep(const Appointment& what) {
 FaultRule* NotifyEngine::pick(Moment moment, std::string_view sms_id) {
   const SteadyTime when = now();
   for (FaultRule& rule : faults_) {
-    if (rule.at != moment || rule.count == 0 || when < rule.from || when >= rule.until) continue;
+    const bool any_call = rule.at == Moment::http && moment > Moment::http;
+    if ((rule.at != moment && !any_call) || rule.count == 0 || when < rule.from || when >= rule.until) continue;
     if (!fits(rule.sms_id, sms_id)) continue;
     if (rule.probability < 1.0 &&
         std::uniform_real_distribution<double>(0.0, 1.0)(dice_) >= rule.probability)

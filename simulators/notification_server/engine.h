@@ -1,8 +1,11 @@
 #pragma once
 
+#include "simulators/notification_server/admin_words.h"
 #include "simulators/notification_server/evidence.h"
 #include "simulators/notification_server/faults.h"
 #include "simulators/notification_server/frame.h"
+#include "simulators/notification_server/http_body.h"
+#include "simulators/notification_server/http_door.h"
 #include "simulators/notification_server/message.h"
 #include "simulators/notification_server/notification_server.h"
 #include "simulators/notification_server/tls.h"
@@ -34,6 +37,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   Result<void> start();
   void stop();
   std::uint16_t port() const { return port_; }
+  std::uint16_t http_port() const { return http_port_; }
   std::pair<unsigned, std::string> admin(const std::string& method, std::string path,
                                          const std::string& body);
 
@@ -81,6 +85,15 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     WallTime since{};
     std::uint32_t frames_in = 0, frames_out = 0;
     std::uint64_t bytes_in = 0;
+    // Of a session by HTTP: it has no line of its own, only a request that waits now and then.
+    bool http = false;
+    std::uint64_t hold = 0;  // the request that waits
+    std::string named;       // by the header of its sign-in
+    std::string reply;       // what goes out with the next answer
+    std::string cookie;
+    SteadyTime idle_since{};
+    std::chrono::milliseconds patience{0};  // it was told to come back later
+    std::uint32_t calls_after_leave = 0;
     explicit Session(boost::asio::ip::tcp::socket taken) : socket(std::move(taken)) {}
   };
   using SessionPtr = std::shared_ptr<Session>;
@@ -93,6 +106,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     SteadyTime last_message{}, socket_lost{};
     WallTime last_seen{};
     bool ever_online = false;
+    bool by_http = false;  // its newest session
     bool reported_online = false;
     std::uint32_t sign_ins = 0, keep_alives = 0, responses = 0, violations = 0;
   };
@@ -142,6 +156,11 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
     push_expiry,
     flush,
     accept_again,
+    restart_over,
+    http_hang,
+    http_cut,
+    http_late,
+    http_gone,
   };
   struct Appointment {
     SteadyTime at;
@@ -160,6 +179,7 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   // Time (engine.cc).
   SteadyTime now() const { return clock_.steady(); }
   std::int64_t own_seconds() const;
+  std::int64_t seconds_under(const notify::FaultRule* rule) const;
   void remind(std::chrono::milliseconds in, Due due, std::uint64_t a = 0, std::uint64_t b = 0);
   void arm();
   void run_due();
@@ -167,6 +187,44 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
 
   // Faults (engine.cc).
   notify::FaultRule* pick(notify::Moment moment, std::string_view sms_id);
+
+  // What befalls the server as a whole (upheaval.cc).
+  Result<void> listen();
+  void go_down(const std::string& side, std::chrono::milliseconds down, std::int64_t accepts_per_second);
+  void restart_over(std::uint64_t sides);
+  Result<void> change_certificate(const std::string& state);
+  void cut_everybody();
+  void shake_tls(Session& session, notify::Fault how);
+
+  // One request of the HTTP side, until it is answered.
+  struct Held {
+    std::shared_ptr<notify::HttpHold> hold;
+    SessionId session = 0;
+    SteadyTime since{};
+    std::string method, type, source_id;
+    const char* fault = nullptr;
+    std::chrono::milliseconds buffer{0};
+    notify::HttpAnswer late;
+    std::vector<std::string> codes;
+  };
+
+  // HTTP (http_talk.cc).
+  Result<void> open_http();
+  void close_http();
+  void take_call(notify::HttpCall call, const std::shared_ptr<notify::HttpHold>& hold);
+  void judge_hook(const notify::HttpCall& call, notify::HttpBody& body, std::span<const std::byte> bytes);
+  void log_in(std::uint64_t hold, const notify::HttpCall& call, const notify::HttpBody& body, std::span<const std::byte> bytes);
+  void go_on(std::uint64_t hold, const notify::HttpCall& call, const notify::HttpBody& body, std::span<const std::byte> bytes);
+  void take_payload(const SessionPtr& session, const notify::HttpBody& body, std::span<const std::byte> bytes);
+  void push_bytes(const SessionPtr& session, std::string bytes, bool then_cut);
+  void say(const SessionPtr& session, bool with_cookie);
+  void answer_call(std::uint64_t id, notify::HttpAnswer answer);
+  void caller_gone(std::uint64_t id);
+  void keep_http(const Appointment& what);
+  void close_http_session(const SessionPtr& session, Phase was);
+  SessionPtr http_session_of(const std::string& sms_id) const;
+  void note_call(Held& held, const notify::Findings& findings);
+  void write_call_line(const Held& held, const notify::HttpAnswer& answer);
 
   // Line (line.cc).
   void accept();
@@ -228,19 +286,20 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
                           boost::json::object more = {});
   void write_line(notify::EvidenceFile& file, const boost::json::object& line);
 
-  // Admin (admin.cc).
-  using Answer = std::pair<unsigned, std::string>;
-  Answer show_sessions(std::size_t offset, std::size_t limit) const;
-  Answer show_client(const std::string& sms_id) const;
-  Answer show_pushes() const;
-  Answer show_push(std::uint64_t id, std::size_t offset, std::size_t limit) const;
-  Answer show_stats() const;
-  Answer show_violations(std::size_t offset, std::size_t limit) const;
-  Answer show_faults() const;
-  Answer add_faults(const boost::json::value& body);
-  Answer push_now(const boost::json::object& body);
-  Answer disconnect_now(const boost::json::object& body);
-  Answer change_settings(const std::string& body);
+  // Admin (admin.cc, admin_views.cc, admin_orders.cc, settings.cc).
+  notify::Answer show_sessions(std::size_t offset, std::size_t limit) const;
+  notify::Answer show_client(const std::string& sms_id) const;
+  notify::Answer show_pushes() const;
+  notify::Answer show_push(std::uint64_t id, std::size_t offset, std::size_t limit) const;
+  notify::Answer show_stats() const;
+  notify::Answer show_violations(std::size_t offset, std::size_t limit) const;
+  notify::Answer show_faults() const;
+  notify::Answer add_faults(const boost::json::value& body);
+  notify::Answer push_now(const boost::json::object& body);
+  notify::Answer disconnect_now(const boost::json::object& body);
+  notify::Answer restart_now(const boost::json::object& body);
+  notify::Answer certificate_now(const boost::json::object& body);
+  notify::Answer change_settings(const std::string& body);
   Result<std::vector<ClientNumber>> named_clients(const boost::json::object& body);
 
   boost::asio::io_context& io_;
@@ -252,7 +311,15 @@ class NotifyEngine : public std::enable_shared_from_this<NotifyEngine> {
   notify::SslContext context_;
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;
+  std::chrono::milliseconds accept_gap_{0};  // after a restart, a server that takes them one by one
+  SteadyTime next_accept_{};
   bool running_ = false;
+
+  std::shared_ptr<notify::HttpDoor> door_;
+  std::uint16_t http_port_ = 0;
+  std::unordered_map<std::uint64_t, Held> holds_;
+  std::uint64_t next_hold_ = 1;
+  notify::EvidenceFile call_lines_;
 
   boost::asio::steady_timer timer_;
   SteadyTime timer_set_for_ = SteadyTime::max();

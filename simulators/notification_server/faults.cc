@@ -15,7 +15,7 @@ struct FaultRow {
   bool on_any_frame;  ///< "on" may choose the confirmation instead of the push.
 };
 
-constexpr std::array<FaultRow, 23> rows{{
+constexpr std::array<FaultRow, 30> rows{{
     {"accept-close", Fault::accept_close, Moment::accept, false},
     {"tls-close", Fault::tls_close, Moment::tls, false},
     {"no-confirmation", Fault::no_confirmation, Moment::sign_in, false},
@@ -39,13 +39,26 @@ constexpr std::array<FaultRow, 23> rows{{
     {"unknown-task-type", Fault::unknown_task_type, Moment::push, false},
     {"missing-fields", Fault::missing_fields, Moment::push, false},
     {"unknown-elements", Fault::unknown_elements, Moment::push, false},
+    {"clock-skew", Fault::clock_skew, Moment::push, true},
+    {"mass-disconnect", Fault::mass_disconnect, Moment::push, true},
+    {"tls-key-update", Fault::tls_key_update, Moment::push, true},
+    {"tls-renegotiation", Fault::tls_renegotiation, Moment::push, true},
+    {"http-status", Fault::http_status, Moment::http, false},
+    {"http-cut", Fault::http_cut, Moment::http_receive, false},
+    {"http-buffer", Fault::http_buffer, Moment::http_receive, false},
 }};
 
-constexpr std::array<std::pair<const char*, Moment>, 5> moments{{{"accept", Moment::accept},
+constexpr std::array<std::pair<const char*, Moment>, 9> moments{{{"accept", Moment::accept},
                                                                  {"tls", Moment::tls},
                                                                  {"signin", Moment::sign_in},
                                                                  {"confirm", Moment::confirm},
-                                                                 {"push", Moment::push}}};
+                                                                 {"push", Moment::push},
+                                                                 {"http", Moment::http},
+                                                                 {"http-signin", Moment::http_sign_in},
+                                                                 {"http-receive", Moment::http_receive},
+                                                                 {"http-send", Moment::http_send}}};
+
+constexpr std::array<std::int64_t, 9> statuses{401, 403, 404, 407, 408, 500, 502, 503, 504};
 
 constexpr std::array<std::string_view, 6> encodings{"utf-16le",     "utf-8",     "utf-16le+bom",
                                                     "utf-16le+nul", "utf-8+bom", "utf-8+nul"};
@@ -107,12 +120,27 @@ Result<FaultRule> read_fault(const boost::json::value& from, SteadyTime now) {
                                                             moment->second == Moment::confirm);
       const bool hole_moment = rule.fault == Fault::black_hole && moment != moments.end() &&
                                moment->second != Moment::tls && moment->second != Moment::confirm;
-      const bool allowed =
-          rule.fault == Fault::black_hole ? hole_moment : frame_moment && row->on_any_frame;
+      const bool http_fault = row->at >= Moment::http;
+      const bool http_moment = moment != moments.end() && moment->second >= Moment::http;
+      const bool allowed = http_fault                        ? http_moment
+                           : rule.fault == Fault::black_hole ? hole_moment
+                                                             : frame_moment && row->on_any_frame;
       if (!allowed) return wrong("\"on\" cannot be " + std::string(*text) + " for this fault.");
       rule.at = moment->second;
     } else if (key == "frames" && number != nullptr && *number >= 2 && *number <= 1000) {
       rule.frames = *number;
+    } else if (key == "status" && rule.fault == Fault::http_status && number != nullptr &&
+               std::ranges::find(statuses, *number) != statuses.end()) {
+      rule.status = *number;
+    } else if (key == "retry_after_s" && rule.fault == Fault::http_status && number != nullptr && *number >= 0 &&
+               *number <= 86'400) {
+      rule.retry_after_s = *number;
+    } else if (key == "delay_ms" && (rule.fault == Fault::http_cut || rule.fault == Fault::http_buffer) &&
+               number != nullptr && *number >= 0 && *number <= 3'600'000) {
+      rule.delay_ms = *number;
+    } else if (key == "offset_ms" && rule.fault == Fault::clock_skew && number != nullptr &&
+               *number >= -2'592'000'000 && *number <= 2'592'000'000) {
+      rule.offset_ms = *number;
     } else if (key == "encoding" && text != nullptr &&
                std::ranges::find(encodings, std::string_view(*text)) != encodings.end()) {
       rule.encoding = *text;

@@ -37,10 +37,18 @@ enum class Fault : std::uint8_t {
   unknown_task_type,
   missing_fields,
   unknown_elements,
+  clock_skew,
+  mass_disconnect,
+  tls_key_update,
+  tls_renegotiation,
+  http_status,
+  http_cut,
+  http_buffer,
 };
 
 /// When a rule is asked.
-enum class Moment : std::uint8_t { accept, tls, sign_in, confirm, push };
+/// The last four are of the HTTP side: `http` stands for any of the three after it.
+enum class Moment : std::uint8_t { accept, tls, sign_in, confirm, push, http, http_sign_in, http_receive, http_send };
 
 struct FaultRule {
   std::uint64_t id = 0;
@@ -53,6 +61,10 @@ struct FaultRule {
   std::int64_t frames = 8;          ///< many_frames_per_write: how many go together
   std::string encoding;             ///< other_encoding
   std::vector<std::string> fields;  ///< missing_fields
+  std::int64_t status = 503;        ///< http_status
+  std::int64_t retry_after_s = 0;   ///< http_status; 0 names none
+  std::int64_t delay_ms = 30'000;   ///< http_cut, http_buffer: after how long
+  std::int64_t offset_ms = 86'400'000;  ///< clock_skew: a day ahead
   std::uint64_t applied = 0;
   std::uint64_t split_at = 1;  ///< split_every_byte: the next place
 };

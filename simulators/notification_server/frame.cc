@@ -319,11 +319,11 @@ std::string write_text(const FrameRules& rules, std::string_view utf8) {
   return packed;
 }
 
-std::string write_frame(const FrameRules& rules, Kind kind, std::string_view payload,
-                        FrameTwist twist) {
+std::string write_frame(const FrameRules& rules, Kind kind, std::string_view payload, FrameTwist twist,
+                        std::string_view xml_header) {
   const Layout& layout = *rules.layout;
   auto size = static_cast<std::uint32_t>(payload.size());
-  if (rules.payload_size_is_frame) size += layout.bytes;
+  if (rules.payload_size_is_frame) size += static_cast<std::uint32_t>(layout.bytes + xml_header.size());
   switch (twist.payload_size) {
     case FrameTwist::Size::right:
       break;
@@ -337,7 +337,7 @@ std::string write_frame(const FrameRules& rules, Kind kind, std::string_view pay
       size += 100;
       break;
   }
-  std::uint32_t header_size = rules.header_size_is_xml ? 0 : layout.bytes;
+  auto header_size = rules.header_size_is_xml ? static_cast<std::uint32_t>(xml_header.size()) : layout.bytes;
   if (twist.wrong_header_size) header_size = header_size == 0 ? 3 : header_size - 1;
 
   std::string frame(layout.bytes, '\0');
@@ -346,6 +346,7 @@ std::string write_frame(const FrameRules& rules, Kind kind, std::string_view pay
   put(rules, frame, layout.minor, rules.minor);
   put(rules, frame, layout.header_size, header_size);
   put(rules, frame, layout.channel, channel_of_kind(rules, kind));
+  frame += xml_header;
   frame += payload;
   return frame;
 }

@@ -103,7 +103,8 @@ struct FrameTwist {
   enum class Size { right, zero, huge, larger } payload_size = Size::right;
   bool wrong_header_size = false;
 };
-std::string write_frame(const FrameRules& rules, Kind kind, std::string_view payload,
-                        FrameTwist twist = {});
+/// `xml_header`: bytes between the fixed part and the payload, which HeaderSize counts; HTTP only (3).
+std::string write_frame(const FrameRules& rules, Kind kind, std::string_view payload, FrameTwist twist = {},
+                        std::string_view xml_header = {});
 
 }  // namespace greengate::sim::notify

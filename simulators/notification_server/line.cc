@@ -26,14 +26,17 @@ constexpr int reads_per_turn = 64;  // then others get their turn
 }  // namespace
 
 void NotifyEngine::accept() {
+  if (!acceptor_.is_open()) return;
   acceptor_.async_accept(
       [self = shared_from_this()](boost::system::error_code failed, asio::ip::tcp::socket socket) {
         if (!self->running_) return;
         if (failed) {
+          if (failed == asio::error::operation_aborted) return;  // the port is down for a while
           ++self->counts_["accept_failed"];  // out of descriptors, most likely: give some time back
           return self->remind(milliseconds(100), Due::accept_again);
         }
         self->accepted(std::move(socket));
+        if (self->accept_gap_.count() > 0) return self->remind(self->accept_gap_, Due::accept_again);
         self->accept();
       });
 }
@@ -67,7 +70,7 @@ NotifyEngine::SessionPtr NotifyEngine::find_session(SessionId id) const {
 }
 
 void NotifyEngine::wait_read(const SessionPtr& session) {
-  if (session->reading || session->phase == Phase::closed || session->phase == Phase::black_hole)
+  if (session->http || session->reading || session->phase == Phase::closed || session->phase == Phase::black_hole)
     return;
   session->reading = true;
   session->socket.async_wait(asio::socket_base::wait_read, [self = shared_from_this(), session](
@@ -79,7 +82,7 @@ void NotifyEngine::wait_read(const SessionPtr& session) {
 }
 
 void NotifyEngine::wait_write(const SessionPtr& session) {
-  if (session->writing || session->phase == Phase::closed) return;
+  if (session->http || session->writing || session->phase == Phase::closed) return;
   session->writing = true;
   session->socket.async_wait(asio::socket_base::wait_write, [self = shared_from_this(), session](
                                                                 boost::system::error_code failed) {
@@ -193,6 +196,7 @@ void NotifyEngine::watch_frame(Session& session, milliseconds in) {
 
 void NotifyEngine::push_chunk(const SessionPtr& session, Chunk chunk) {
   if (session->phase == Phase::closed || session->phase == Phase::black_hole) return;
+  if (session->http) return push_bytes(session, std::move(chunk.bytes), chunk.close_after);
   session->out_bytes += chunk.bytes.size();
   session->out.push_back(std::move(chunk));
   flush(session);
@@ -239,8 +243,9 @@ void NotifyEngine::close(const SessionPtr& session, std::string_view reason, boo
   if (session->phase == Phase::closed) return;
   const Phase was = session->phase;
   session->phase = Phase::closed;
-  const int fd = session->socket.native_handle();
-  if (orderly && was != Phase::handshaking && was != Phase::black_hole) {
+  const int fd = session->http ? -1 : session->socket.native_handle();
+  if (session->http) close_http_session(session, was);
+  if (!session->http && orderly && was != Phase::handshaking && was != Phase::black_hole) {
     ERR_clear_error();
     SSL_shutdown(session->ssl.get());
     ERR_clear_error();
@@ -256,6 +261,7 @@ void NotifyEngine::close(const SessionPtr& session, std::string_view reason, boo
   session->in = {};
   write_session_line(*session, "closed",
                      {{"reason", reason},
+                      {"channel", session->http ? "HTTP" : "TCP"},
                       {"frames_in", session->frames_in},
                       {"frames_out", session->frames_out},
                       {"bytes_in", session->bytes_in}});

@@ -21,6 +21,9 @@ void NotificationServer::stop() {
 std::uint16_t NotificationServer::port() const {
   return engine_->port();
 }
+std::uint16_t NotificationServer::http_port() const {
+  return engine_->http_port();
+}
 
 std::pair<unsigned, std::string> NotificationServer::admin(const std::string& method,
                                                            const std::string& path,

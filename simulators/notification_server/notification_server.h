@@ -52,6 +52,20 @@ struct NotifyConfig {
   std::string message_version = "1.0";  ///< MessageVersion of the confirmation (Q4: value unknown).
   std::string client_type = "SCCM";     ///< The only ClientType taken.
 
+  // HTTP (3, all I).
+  std::string http = "https";        ///< off | http | https: a second listener, as the product has it (1.1).
+  std::uint16_t http_port = 0;       ///< 0 takes a free one.
+  std::int64_t hang_ms = 300'000;    ///< How long a request is held.
+  std::int64_t http_gone_ms = 30'000;  ///< Without a request for this long, a session by HTTP is over.
+  std::string http_cookie = "BgbSession";   ///< Set at LogIn and wanted ever after; empty: none.
+  std::string http_reply_header = "none";   ///< none | xml: whether answers carry an XML header too.
+  std::int64_t http_refuse_status = 403;    ///< Of a LogIn that is refused.
+  std::int64_t http_lost_status = 401;      ///< Of a request without a session.
+  bool check_hook = true;                   ///< 4.1 (6)
+  std::string hook_signs = "payload";       ///< payload | client_id | nothing
+  std::string hook_text = "base64";         ///< base64 | hex
+  std::string hook_byte_order = "little";   ///< little | big | either
+
   // TLS (1.2, 4.1).
   std::filesystem::path certificate_file;   ///< PEM; empty makes a self-signed one in `dir`.
   std::filesystem::path key_file;           ///< PEM; goes with certificate_file.
@@ -141,6 +155,7 @@ class NotificationServer {
   /// Sends Disconnect to every session, as far as it goes at once, and closes them.
   void stop();
   std::uint16_t port() const;
+  std::uint16_t http_port() const;  ///< 0 when there is none.
 
   /// JSON admin: path below /notify/…, body JSON; returns (http status, JSON text). Called on the
   /// io thread.

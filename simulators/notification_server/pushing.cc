@@ -146,7 +146,8 @@ void NotifyEngine::deliver(const SessionPtr& session, Push& push, ClientNumber n
   // A frame that the client must answer all the same keeps its clock running.
   const bool answerable = rule == nullptr || twice || rule->fault == Fault::unknown_elements ||
                           rule->fault == Fault::unknown_task_type ||
-                          rule->fault == Fault::byte_per_write ||
+                          rule->fault == Fault::byte_per_write || rule->fault == Fault::clock_skew ||
+                          rule->fault == Fault::tls_key_update ||
                           rule->fault == Fault::split_every_byte;
   delivery.state = Delivered::sent;
   delivery.fault = answerable ? nullptr : fault_name(rule->fault);
@@ -155,7 +156,7 @@ void NotifyEngine::deliver(const SessionPtr& session, Push& push, ClientNumber n
   delivery.sent = now();
   delivery.sent_at = clock_.wall();
   const std::uint64_t push_id = push.id;
-  const std::string xml = request_xml(own_seconds(), fields);
+  const std::string xml = request_xml(seconds_under(rule), fields);
   for (int copy = 0; copy < (twice ? 2 : 1); ++copy) {
     ++delivery.sends;
     ++delivery.sends_here;
@@ -172,6 +173,7 @@ void NotifyEngine::send_frame(const SessionPtr& session, Kind kind, const std::s
   if (session->phase == Phase::closed || session->phase == Phase::black_hole) return;
   FrameTwist twist;
   FrameRules rules = rules_;
+  if (session->http) rules.header_size_is_xml = true;
   std::string text = xml;
   bool must_leave = false;
   if (rule != nullptr) {
@@ -212,7 +214,14 @@ void NotifyEngine::send_frame(const SessionPtr& session, Kind kind, const std::s
         break;
     }
   }
-  std::string frame = write_frame(rules, kind, text.empty() ? "" : write_text(rules, text), twist);
+  std::string xml_header;
+  if (session->http && config_.http_reply_header == "xml") {
+    FrameRules plain = rules;
+    plain.zlib = false;
+    xml_header = write_text(plain, "<BgbMessageHeaderHttp><SourceID>" + sms_id_of(*session) +
+                                       "</SourceID><SourceType>" + config_.client_type + "</SourceType><Hooks></Hooks></BgbMessageHeaderHttp>");
+  }
+  std::string frame = write_frame(rules, kind, text.empty() ? "" : write_text(rules, text), twist, xml_header);
   ++session->frames_out;
   const Header header = read_header(rules, std::as_bytes(std::span(frame)));
   write_frame_line(*session, false, kind, &header, text, "sent", {},
@@ -235,6 +244,12 @@ void NotifyEngine::send_frame(const SessionPtr& session, Kind kind, const std::s
       push_chunk(session, {frame.substr(0, at)});
       return push_chunk(session, {.bytes = frame.substr(at), .wait = split_pause});
     }
+    case Fault::mass_disconnect:
+      return cut_everybody();
+    case Fault::tls_key_update:
+    case Fault::tls_renegotiation:
+      shake_tls(*session, rule->fault);
+      return push_chunk(session, {std::move(frame)});
     case Fault::many_frames_per_write:
       session->held += frame;
       if (++session->held_frames < rule->frames)

@@ -105,7 +105,7 @@ Result<void> make_files(const ServerIdentity& identity) {
                              reinterpret_cast<const unsigned char*>(identity.name.c_str()), -1, -1,
                              0);
   X509_set_issuer_name(certificate.get(), name);
-  add_extension(certificate.get(), NID_subject_alt_name, "DNS:" + identity.name + ",IP:127.0.0.1");
+  add_extension(certificate.get(), NID_subject_alt_name, "DNS:" + identity.name + (identity.with_loopback ? ",IP:127.0.0.1" : ""));
   add_extension(certificate.get(), NID_ext_key_usage, "serverAuth");
   if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0)
     return fail(Remedy::retry, "notify.certificate",

@@ -30,6 +30,7 @@ struct ServerIdentity {
   std::string state = "valid";  ///< valid | expired | not-yet
   bool make = true;             ///< False: both files must exist.
   bool tls13_only = false;
+  bool with_loopback = true;  ///< The made certificate names 127.0.0.1 too.
 };
 
 /// A server context: TLS 1.2 and 1.3, no resumption (9.2), no renegotiation, any client certificate

@@ -68,6 +68,25 @@ ALTER TABLE progress ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
 -- What its message was, if it was pinned.
 ALTER TABLE buried ADD COLUMN note TEXT NOT NULL DEFAULT '';
 )sql",
+    // 3: the mailbox.
+    R"sql(
+-- What devices are asked to do, once however many they are. stage: 1 its entries are being written, 2 older entries give way to them, 3 whole.
+-- closed: its time is over and every entry knows. The parameters come last, so that the rest is read without them.
+CREATE TABLE actions(id INTEGER PRIMARY KEY, stage INTEGER NOT NULL, closed INTEGER NOT NULL, cancelled INTEGER NOT NULL, task INTEGER NOT NULL,
+  urgent INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, checksum INTEGER NOT NULL, collapse TEXT NOT NULL,
+  origin TEXT NOT NULL, origin_key TEXT NOT NULL, parameters BLOB NOT NULL);
+CREATE INDEX actions_by_key ON actions(origin_key) WHERE origin_key <> '';
+CREATE INDEX actions_to_close ON actions(expires_at) WHERE closed = 0;
+CREATE INDEX actions_unfinished ON actions(id) WHERE stage <> 3;
+
+-- One device's copy. states: mailbox.h. The checksum is over what never changes. taken: it was accepted once.
+CREATE TABLE entries(id INTEGER PRIMARY KEY, device TEXT NOT NULL, action INTEGER NOT NULL, state INTEGER NOT NULL, changed_at INTEGER NOT NULL,
+  checksum INTEGER NOT NULL, taken INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL);
+CREATE INDEX entries_of_device ON entries(device, action);
+CREATE INDEX entries_open ON entries(device) WHERE state < 3;
+CREATE INDEX entries_of_action ON entries(action, state);
+CREATE INDEX entries_taken ON entries(changed_at) WHERE state > 2;
+)sql",
 };
 
 void configure_library() {

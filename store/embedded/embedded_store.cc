@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "store/embedded/baselines.h"
 #include "store/embedded/device_registry.h"
+#include "store/embedded/mailbox.h"
 #include "store/embedded/probe.h"
 #include "store/embedded/readers.h"
 #include "store/embedded/report_queue.h"
@@ -79,6 +80,7 @@ class EmbeddedStore final : public Store {
         rebuilt_(path_ + ".rebuilt"),
         clock_(clock),
         probe_(metrics),
+        mailbox_probe_(metrics),
         readers_(path_, options.database, options.readers_max),
         config_(config) {}
 
@@ -136,12 +138,14 @@ class EmbeddedStore final : public Store {
   ReportQueue& reports() override { return *queue_; }
   DeviceRegistry& devices() override { return *registry_; }
   Baselines& baselines() override { return *baselines_; }
+  Mailbox& mailbox() override { return *mailbox_; }
 
  private:
   /// Opens the file, brings its schema up to date and reads what memory needs. `damaged_` says why
   /// it failed.
   Result<void> load() {
     damaged_ = false;
+    mailbox_.reset();
     baselines_.reset();
     queue_.reset();
     registry_.reset();
@@ -188,6 +192,10 @@ class EmbeddedStore final : public Store {
       baselines_ = std::make_unique<EmbeddedBaselines>(*queue_, readers_, probe_);
       ready = queue_->load(*database_);
     }
+    if (ready) {
+      mailbox_ = std::make_unique<EmbeddedMailbox>(config_.mailbox, readers_, clock_, mailbox_probe_);
+      ready = mailbox_->load(*database_);
+    }
     if (!ready) damaged_ = says_damaged(ready.error());
     return ready;
   }
@@ -195,6 +203,7 @@ class EmbeddedStore final : public Store {
   /// Saves what can be read into a new file, complete and synced, before the two change places: a
   /// crash on the way costs only time.
   Result<void> rebuild() {
+    mailbox_.reset();
     baselines_.reset();
     queue_.reset();
     registry_.reset();
@@ -265,12 +274,14 @@ class EmbeddedStore final : public Store {
     writer_ = std::make_unique<Writer>(
         std::move(*database_),
         static_cast<std::uint32_t>(page_bytes ? *page_bytes : options_.database.page_bytes),
-        options_.writer, std::vector<Ledger*>{queue_.get(), registry_.get()}, clock_, probe_);
+        options_.writer, std::vector<Ledger*>{queue_.get(), registry_.get(), mailbox_.get()}, clock_, probe_);
     database_.reset();
     queue_->attach(*writer_);
     registry_->attach(*writer_);
+    mailbox_->attach(*writer_);
     writer_->start([this] {
       queue_->housekeeping();
+      mailbox_->housekeeping();
       registry_->write_seen(false);
       probe_.devices.set(static_cast<double>(registry_->size()));
     });
@@ -280,6 +291,7 @@ class EmbeddedStore final : public Store {
   const std::string directory_, path_, rebuilt_;
   const Clock& clock_;
   StoreProbe probe_;
+  MailboxProbe mailbox_probe_;
   Descriptor lock_;
   bool damaged_ = false;
   bool stopped_ = false;
@@ -289,6 +301,7 @@ class EmbeddedStore final : public Store {
   std::unique_ptr<EmbeddedDeviceRegistry> registry_;
   std::unique_ptr<EmbeddedReportQueue> queue_;
   std::unique_ptr<EmbeddedBaselines> baselines_;
+  std::unique_ptr<EmbeddedMailbox> mailbox_;
   std::unique_ptr<Writer> writer_;
 };
 

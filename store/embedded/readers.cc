@@ -1,5 +1,7 @@
 #include "store/embedded/readers.h"
 
+#include "store/embedded/mailbox_row.h"
+
 namespace greengate::store {
 
 Result<Readers::Loan> Readers::borrow() {
@@ -34,7 +36,7 @@ void Readers::give_back(std::unique_ptr<Reader> reader) {
 Result<std::unique_ptr<Reader>> Readers::open() const {
   auto database = Database::open(path_, Database::Use::reading, options_);
   if (!database) return pass(database);
-  auto reader = std::make_unique<Reader>(Reader{std::move(*database), {}, {}, {}, {}, {}, {}});
+  auto reader = std::make_unique<Reader>(Reader{std::move(*database), {}, {}, {}, {}, {}, {}, {}, {}});
   const std::pair<Statement*, const char*> wanted[] = {
       {&reader->begin, "BEGIN"},
       {&reader->commit, "COMMIT"},
@@ -45,6 +47,8 @@ Result<std::unique_ptr<Reader>> Readers::open() const {
       {&reader->baseline,
        "SELECT major, minor, full_at, moved_at, checksum, body FROM baselines WHERE place = ?1"},
       {&reader->fact, "SELECT value FROM facts WHERE agent = ?1 AND name = ?2"},
+      {&reader->mail_open, kOpenEntriesSql},
+      {&reader->mail_waits, kEntryWaitsSql},
   };
   for (const auto& [statement, sql] : wanted) {
     auto prepared = reader->database.prepare(sql);

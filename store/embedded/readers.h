@@ -14,7 +14,7 @@ namespace greengate::store {
 /// One reading connection and what it is asked for most.
 struct Reader {
   Database database;
-  Statement begin, commit, report, progress, baseline, fact;
+  Statement begin, commit, report, progress, baseline, fact, mail_open, mail_waits;
 };
 
 /// A few reading connections, lent to whoever needs one. Readers see the last commit and never wait

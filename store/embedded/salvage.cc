@@ -14,8 +14,8 @@ const Log log("store");
 constexpr const char* kTables[][2] = {
     {"devices", "id"},       {"tokens", "id"},      {"counters", "agent, name"}, {"meta", "key"},
     {"agents", "no"},        {"reports", "id"},     {"progress", "id"},          {"buried", "id"},
-    {"buried_bodies", "id"}, {"facts", "agent, name"}, {"baselines", "place"},   {"damaged", "id"},
-    {"history", "place"},
+    {"buried_bodies", "id"}, {"facts", "agent, name"}, {"baselines", "place"},   {"actions", "id"},
+    {"entries", "id"},       {"damaged", "id"},     {"history", "place"},
 };
 
 /// A file of an older schema has fewer tables, which is no damage.
@@ -73,6 +73,8 @@ Result<Salvaged> salvage_rows(const std::string& damaged_path, Database& target,
     }
     if (auto written = target.execute("COMMIT"); !written) return pass(written);
   }
+  // Nobody can tell any more what these were to do.
+  if (auto dropped = target.execute("DELETE FROM entries WHERE action NOT IN (SELECT id FROM actions)"); !dropped) return pass(dropped);
   return saved;
 }
 

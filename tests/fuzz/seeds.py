@@ -1,5 +1,6 @@
 """Seeds for the fuzzers: the recorded samples of tests/data in the form each target reads, and the files of corpus/NAME."""
 import base64
+import json
 import pathlib
 import struct
 import subprocess
@@ -159,8 +160,42 @@ def wire_words():
         yield str(number), word.encode()
 
 
-MADE = {"policy_body": policy_bodies, "site_documents": site_documents, "inventory_delta": states, "file_assembly": chunk_runs,
-        "machine_texts": machine_texts, "json_documents": json_documents, "package_lists": package_lists, "wire_words": wire_words}
+def script_tasks():
+    """A byte that says how strict, then the TaskParam's XML; what the target encodes itself."""
+    folder = HOUSE / "tests" / "data" / "bgb"
+    for path in sorted(folder.glob("*-taskparam-*.xml")):
+        xml = path.read_bytes().strip()
+        yield path.stem, b"\x00" + xml
+        yield path.stem + "-loose", b"\x01" + xml.replace(b"E:RSgwKQ==", b"E:RSgxKQ==")
+        yield path.stem + "-single", b"\x00" + xml.replace(b'"', b"'")
+        yield path.stem + "-as-carried", b"\x02" + base64.b64encode(xml)
+    yield "older-form", b"\x00<ScriptHash ScriptHashAlg='SHA256'>00</ScriptHash><ScriptVersion>1</ScriptVersion>"
+    yield "dtd", b"\x00<!DOCTYPE a [<!ENTITY b 'c'>]><ScriptContent ScriptGuid='&b;'/>"
+
+
+def wns_replies():
+    folder = HOUSE / "tests" / "data" / "wns"
+    for number, case in enumerate(json.loads((folder / "vectors" / "channel-uri.json").read_text(encoding="utf-8"))["cases"]):
+        yield f"uri-{number}", b"\x00" + case["uri"].encode()
+    for number, case in enumerate(json.loads((folder / "vectors" / "retry-after.json").read_text(encoding="utf-8"))["cases"]):
+        yield f"after-{number}", b"\x01" + case["value"].encode()
+    for number, case in enumerate(json.loads((folder / "vectors" / "classify.json").read_text(encoding="utf-8"))["cases"]):
+        headers = case["headers"]
+        words = [headers.get(name, "") for name in ("_reason", "X-WNS-Status", "X-WNS-NotificationStatus", "X-WNS-DeviceConnectionStatus",
+                                                    "Retry-After", "X-WNS-Error-Description")]
+        yield f"answer-{number}", b"\x02" + "\n".join([str(case["status"])] + words).encode()
+    for number, case in enumerate(json.loads((folder / "vectors" / "token-expiry.json").read_text(encoding="utf-8"))["cases"]):
+        yield f"token-{number}", b"\x03200\n" + json.dumps(case["json"]).encode()
+    for path in sorted((folder / "http").glob("0[2-9]*")):
+        head, body = path.read_bytes().split(b"\r\n\r\n", 1)
+        yield path.stem, b"\x03" + head.split(b" ")[1] + b"\n" + body
+    yield "record", (b"\x04" + json.dumps({"v": 1, "state": "active", "why": "", "enrollment": "0A", "pfn": "p_1", "pfn_asked": "", "uri": "https://a",
+                                           "first_seen": 1, "last_read": 2, "since": 3, "unsupported_until": 0, "pfn_set": [1, 2], "changes_day": 0,
+                                           "changes": 1, "ended_since_set": False, "push_status": 0}).encode())
+
+
+MADE = {"script_task": script_tasks, "policy_body": policy_bodies, "site_documents": site_documents, "inventory_delta": states, "file_assembly": chunk_runs,
+        "machine_texts": machine_texts, "json_documents": json_documents, "package_lists": package_lists, "wire_words": wire_words, "wns_replies": wns_replies}
 
 
 def from_samples(name):
@@ -179,6 +214,9 @@ def from_samples(name):
         yield "empty", b"\x01\n"
         yield "unavailable", b"\x0e" + b"120\n"
         yield "redirected", b"\x08" + b"Fri, 31 Dec 1999 23:59:59 GMT\n"
+    if name == "syncml":
+        for path in sorted((HOUSE / "tests" / "data" / "mdm").glob("*.xml")):
+            yield path.stem, path.read_bytes().strip()
     if name == "bgb_frame":
         folder = HOUSE / "tests" / "data" / "bgb"
         for path in sorted(folder.glob("[0-9]*.xml")):
@@ -187,6 +225,12 @@ def from_samples(name):
             frame = len(xml).to_bytes(4, "little") + b"\x01\x00" + (12).to_bytes(2, "little") + (3).to_bytes(4, "little") + xml
             for layout in range(5):
                 yield f"{path.stem}-{layout}", bytes([layout]) + frame
+            # Over HTTP HeaderSize counts an XML header, and most replies have none.
+            body = frame[:6] + b"\x00\x00" + frame[8:]
+            yield f"{path.stem}-http", b"\x80" + body
+            yield f"{path.stem}-http-twice", b"\x80" + body + body
+        yield "cookies", b"\xc0session=abc; Path=/bgb; HttpOnly\0session=; Max-Age=0\0b=2"
+        yield "retry-after", b"\xc0120\0Thu, 15 Jan 2026 12:00:30 GMT\0soon"
 
 
 def message(kind, text):

@@ -42,6 +42,22 @@ TEST(Config, ReportsEveryMistakeAtOnceWithLineAndAdvice) {
   EXPECT_NE(all.find("g.toml:5: site.site_cod is not a key Greengate knows; did you mean site.site_code?"), std::string::npos) << all;
 }
 
+TEST(Config, TheShippedFilesExampleOfAnAppIsOne) {
+  std::ifstream file(shipped);
+  std::string line, text = "[gateway]\nroles = [\"ingest\"]\n[wns]\nenabled = true\n";
+  bool inside = false;
+  while (std::getline(file, line)) {
+    inside = inside || line == "# [[wns.app]]";
+    if (inside && line.starts_with("# ")) text += line.substr(2) + "\n";
+  }
+  ASSERT_TRUE(inside);
+  const auto loaded = load_config_text(text, "g.toml");
+  EXPECT_EQ(loaded.problems, std::vector<std::string>{});
+  ASSERT_EQ(loaded.config.wns.apps.size(), 1u);
+  EXPECT_EQ(loaded.config.wns.apps[0].secret_files.size(), 1u);
+  EXPECT_TRUE(loaded.config.wns.problems().empty());
+}
+
 TEST(Config, NeedsAManagementPointOnlyForDelivery) {
   const std::string text = "[gateway]\nroles = [\"ingest\"]\n";
   EXPECT_EQ(load_config_text(text, "g.toml").problems, std::vector<std::string>{});

@@ -1,6 +1,7 @@
 """A small estate for journeys: simulated site, gateway, agents, each a real process that can be killed and started again."""
 
 import contextlib
+import http.client
 import os
 import pathlib
 import shutil
@@ -32,7 +33,8 @@ class Estate:
         """On the same ports after a restart, as a real site would be."""
         again = []
         if self.ports:
-            again = ["--mp-port", self.ports["mp_port"], "--notify-port", self.ports["notify_port"]]
+            again = ["--mp-port", self.ports["mp_port"], "--notify-port", self.ports["notify_port"],
+                     "--notify-http-port", self.ports["notify_http_port"]]
         child = self.stage.start("greengate-sim", "both", "--dir", self.folder / "site", "--admin-port", 0, "--site-code", "P01",
                                  "--pending-for", 100, *again, *extra, stdout=subprocess.PIPE)
         self.ports = main_job.first_line(self.stage, child)
@@ -40,8 +42,8 @@ class Estate:
         self.processes["site"] = child
 
     # The gateway.
-    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", more=""):
-        """`extra`: lines for [agents]; `points`: other management points; `site`, `gateway`, `registration`: lines for these; `more`: whole sections."""
+    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", bgb="", more=""):
+        """`extra`: lines for [agents]; `points`: other management points; `site`, `gateway`, `registration`, `bgb`: lines for these; `more`: whole sections."""
         (self.folder / "gateway").mkdir(mode=0o700, exist_ok=True)
         text = main_job.GATEWAY_TOML.format(folder=self.folder, mp_port=self.ports["mp_port"], notify_port=self.ports["notify_port"],
                                             certificate=self.folder / "site" / "notify" / "server-certificate.pem")
@@ -49,7 +51,7 @@ class Estate:
         if points:
             text = text.replace(f'["http://127.0.0.1:{self.ports["mp_port"]}"]', main_job.json.dumps(points))
         text = text.replace("[site]\n", "[site]\n" + site).replace("[gateway]\n", "[gateway]\n" + gateway) + more
-        text = text.replace("[registration]\n", "[registration]\n" + registration)
+        text = text.replace("[registration]\n", "[registration]\n" + registration).replace("[bgb]\n", "[bgb]\n" + bgb)
         if self.addresses:  # agents look where it was
             text = text.replace('bind = "tcp://127.0.0.1:0"', f'bind = "{self.addresses["agent_endpoint"]}"')
         text = text.replace("[agents]\n", "[agents]\nreconnect_window_min = \"200ms\"\nreconnect_window_max = \"1s\"\n" + extra)
@@ -136,6 +138,20 @@ class Estate:
 
     def refused_at_site(self):
         return [m for m in self.verdicts() if m["verdict"] == "refused"]
+
+    def metric(self, name, **labels):
+        """One of the gateway's numbers now; 0 when it has none of that name with these labels."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.addresses["observe_port"], timeout=10)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        wanted = "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else ""
+        for line in text.splitlines():
+            if line.startswith(f"{name}{wanted} "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
 
     def log_of(self, program):
         return (self.folder / f"{program}.log").read_text(errors="replace")

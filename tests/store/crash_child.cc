@@ -118,6 +118,31 @@ store::Batch lease(store::ReportQueue& queue, std::uint32_t reports_max) {
   }
 }
 
+/// Posts for two devices and ends most of it; tells "first" each entry that was posted and "second" each that was ended.
+[[noreturn]] void mail(store::Mailbox& mailbox, const Clock& clock) {
+  for (std::uint64_t turn = 0;; ++turn) {
+    store::Action action;
+    action.task = 1;
+    action.parameters = "parameters";
+    action.origin = "site";
+    action.created_at = clock.wall();
+    action.expires_at = clock.wall() + std::chrono::hours(24);
+    const AgentId device(turn % 2 == 0 ? "first" : "second");
+    std::promise<std::uint64_t> posted;
+    mailbox.post(action, device, [&posted](Result<store::Posted> result) { posted.set_value(must(std::move(result)).entry); });
+    const std::uint64_t entry = posted.get_future().get();
+    tell("posted", entry);
+    if (turn % 3 == 0) continue;
+    std::promise<void> ended;
+    mailbox.move(entry, device, store::EntryState::done, {}, {}, [&ended](Result<store::Entry> result) {
+      must(std::move(result));
+      ended.set_value();
+    });
+    ended.get_future().wait();
+    tell("ended", entry);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -127,11 +152,13 @@ int main(int argc, char** argv) {
   Metrics metrics;
   store::StoreConfig config;
   config.directory = argv[1];
+  config.mailbox.entries_per_device_max = 10'000;
   auto opened = store::open_store(config, clock, metrics);
   if (!opened || !(*opened)->start()) return 1;
   const std::string work = argv[3];
   if (work == "keep") keep((*opened)->reports());
   if (work == "letters") letters((*opened)->reports());
+  if (work == "mail") mail((*opened)->mailbox(), clock);
   if (work == "baselines") baselines((*opened)->reports());
   return 2;
 }

@@ -38,6 +38,7 @@ class SuddenDeath : public EmbeddedStore {
     const auto hear = [&] {
       if (fscanf(told, "%31s %llu", agent, &number) != 2) return false;
       told_[agent] = std::max<std::uint64_t>(told_[agent], number);
+      every_[agent].push_back(number);
       return true;
     };
     const auto until = 1 + random_() % lines_max;
@@ -57,6 +58,7 @@ class SuddenDeath : public EmbeddedStore {
   std::mt19937 random_{seed_};
   testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
   std::map<std::string, std::uint64_t> told_;
+  std::map<std::string, Sequences> every_;
 };
 
 // Goal: nothing acknowledged is lost by kill -9. Method: a child keeps reports, two batches in
@@ -136,6 +138,27 @@ TEST_F(SuddenDeath, LeavesTheBaselineOfTheLastSettledReport) {
     EXPECT_EQ(baseline->major, settled);
     EXPECT_EQ(baseline->body, "first/" + std::to_string(settled));
     EXPECT_GE(settled, told_["first"]);
+    close();
+  }
+}
+
+// Goal: what a post or a move reported is there. Method: a child posts for two devices and ends two of three; killed at a random moment,
+// each entry it told of exists once, and each that it told as ended has ended. Numbers are never given twice.
+TEST_F(SuddenDeath, LosesNoEntryOfTheMailboxAndNoEnd) {
+  config_.mailbox.entries_per_device_max = 10'000;
+  for (int round = 0; round < 10; ++round) {
+    ASSERT_NO_FATAL_FAILURE(run_and_kill("mail", 100));
+    open();
+    std::map<std::uint64_t, store::EntryState> found;
+    for (const char* device : {"first", "second"}) {
+      const auto history = mailbox().history(AgentId(device), 10'000).value();
+      for (const auto& [entry, action] : history) {
+        EXPECT_EQ(action.parameters, "parameters");
+        EXPECT_TRUE(found.emplace(entry.id, entry.state).second) << "number " << entry.id << " was given twice";
+      }
+    }
+    for (const std::uint64_t id : every_["posted"]) ASSERT_TRUE(found.contains(id)) << id << " round " << round;
+    for (const std::uint64_t id : every_["ended"]) ASSERT_EQ(found.at(id), store::EntryState::done) << id << " round " << round;
     close();
   }
 }

@@ -14,7 +14,7 @@ namespace greengate::test {
 
 /// Turns a file of the newest schema into one of the first.
 inline constexpr const char* kToFirstSchema =
-    "DROP TABLE baselines; DROP TABLE facts; ALTER TABLE progress DROP COLUMN replayed; ALTER TABLE buried DROP COLUMN note;"
+    "DROP TABLE entries; DROP TABLE actions; DROP TABLE baselines; DROP TABLE facts; ALTER TABLE progress DROP COLUMN replayed; ALTER TABLE buried DROP COLUMN note;"
     "PRAGMA user_version = 1";
 
 /// The embedded store with options of the test's own, and a look at its file.

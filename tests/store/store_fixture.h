@@ -72,6 +72,7 @@ class StoreTest : public testing::Test {
   store::ReportQueue& queue() { return store_->reports(); }
   store::DeviceRegistry& registry() { return store_->devices(); }
   store::Baselines& baselines() { return store_->baselines(); }
+  store::Mailbox& mailbox() { return store_->mailbox(); }
 
   static store::NewReport report(const std::string& agent, std::uint64_t sequence,
                                  std::string body = "body") {

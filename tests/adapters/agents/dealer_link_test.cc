@@ -213,6 +213,16 @@ TEST(DealerLink, WaitTellsWhichOtherDescriptorIsReadable) {
   EXPECT_THAT(link.wait(fds, 1ms), ::testing::ElementsAre(false, false));
 }
 
+// An agent has the door's callers to wait for, and its tasks' programs.
+TEST(DealerLink, WaitTakesAsManyDescriptorsAsAnAgentCanHave) {
+  DealerLink link(config_for(make_curve_pair().public_key));
+  std::vector<Wakeup> others(32);
+  std::vector<int> descriptors;
+  for (const Wakeup& other : others) descriptors.push_back(other.fd());
+  others.back().wake();
+  EXPECT_TRUE(link.wait(descriptors, 15s).back());
+}
+
 TEST(CurveKeys, AreRecognised) {
   const CurvePair keys = make_curve_pair();
   EXPECT_TRUE(is_curve_key(keys.public_key));

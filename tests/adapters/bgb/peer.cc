@@ -129,7 +129,10 @@ struct Peer::Impl {
             {
               std::lock_guard lock(self->impl.mutex);
               self->impl.handshakes.push_back(std::chrono::steady_clock::now());
+              if (SSL_session_reused(self->stream.native_handle())) ++self->impl.resumed;
             }
+            error_code gone;
+            self->from = self->stream.next_layer().remote_endpoint(gone).address().to_string();
             X509* certificate = SSL_get_peer_certificate(self->stream.native_handle());
             if (certificate) {
               char name[128] = "";
@@ -171,6 +174,7 @@ struct Peer::Impl {
       Heard heard;
       heard.session = number;
       heard.certificate_name = client;
+      heard.from = from;
       heard.channel = header[8];
       heard.major = header[4];
       heard.minor = header[5];
@@ -236,7 +240,7 @@ struct Peer::Impl {
     std::array<unsigned char, 12> header{};
     std::vector<unsigned char> body;
     std::deque<std::string> out;
-    std::string client;
+    std::string client, from;
     bool spoke = false, writing = false;
   };
 
@@ -248,6 +252,11 @@ struct Peer::Impl {
     tls.use_private_key(asio::buffer(identity.private_key_pem), asio::ssl::context::pem);
     tls.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
     tls.set_verify_callback([](bool, asio::ssl::verify_context&) { return true; });
+    // A server that resumes whatever it can, by ticket and by session id.
+    static constexpr unsigned char context[] = "peer";
+    SSL_CTX_set_session_id_context(tls.native_handle(), context, sizeof context);
+    SSL_CTX_set_client_hello_cb(tls.native_handle(), &Impl::look_at_hello, this);
+    if (behaviour.tls12_only) SSL_CTX_set_max_proto_version(tls.native_handle(), TLS1_2_VERSION);
     if (behaviour.deaf_after_sign_in)
       acceptor.set_option(asio::socket_base::receive_buffer_size(4'096));
     accept();
@@ -269,6 +278,17 @@ struct Peer::Impl {
     });
   }
 
+  static int look_at_hello(SSL* ssl, int*, void* impl) {
+    const unsigned char* data = nullptr;
+    std::size_t bytes = 0;
+    for (const unsigned extension : {TLSEXT_TYPE_session_ticket, TLSEXT_TYPE_psk}) {
+      if (SSL_client_hello_get0_ext(ssl, extension, &data, &bytes) != 1 || bytes == 0) continue;
+      std::lock_guard lock(static_cast<Impl*>(impl)->mutex);
+      ++static_cast<Impl*>(impl)->resumptions_offered;
+    }
+    return SSL_CLIENT_HELLO_SUCCESS;
+  }
+
   void complain(std::string sentence) {
     std::lock_guard lock(mutex);
     complaints.push_back(std::move(sentence));
@@ -282,7 +302,7 @@ struct Peer::Impl {
   mutable std::mutex mutex;  // guards everything below
   std::map<std::size_t, std::shared_ptr<Conversation>> conversations;
   std::set<std::size_t> open;
-  std::size_t accepted = 0;
+  std::size_t accepted = 0, resumptions_offered = 0, resumed = 0;
   std::vector<Heard> all_heard;
   std::vector<std::size_t> signed_in;
   std::vector<std::chrono::steady_clock::time_point> handshakes;
@@ -321,6 +341,20 @@ void Peer::cut(std::size_t session) {
     }
     conversation->end();
   });
+}
+void Peer::update_keys(std::size_t session) {
+  asio::post(impl_->io, [this, session] {
+    std::lock_guard lock(impl_->mutex);
+    SSL_key_update(impl_->conversations.at(session)->stream.native_handle(), SSL_KEY_UPDATE_REQUESTED);
+  });
+}
+std::size_t Peer::resumptions_offered() const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->resumptions_offered;
+}
+std::size_t Peer::resumed() const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->resumed;
 }
 std::vector<Heard> Peer::heard() const {
   std::lock_guard lock(impl_->mutex);

@@ -1,6 +1,8 @@
 #include "adapters/bgb/session.h"
 
+#include "adapters/bgb/handshake_budget.h"
 #include "adapters/bgb/timer_wheel.h"
+#include "tests/adapters/bgb/session_stage.h"
 #include "tests/support/manual_clock.h"
 
 #include <gtest/gtest.h>
@@ -13,101 +15,6 @@ namespace greengate::test {
 namespace {
 
 using namespace adapters::bgb;
-using adapters::BgbPush;
-using std::chrono::milliseconds;
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-// A session, a clock and a diary of everything the session makes happen.
-class BgbSession : public testing::Test, protected SessionActions {
- protected:
-  BgbSession() { make(); }
-
-  void make() { session.emplace(rules, memory, 7); }
-
-  // SessionActions
-  void queue_attempt() override { diary.push_back("queue"); }
-  bool advance_address() override { return ++address < addresses; }
-  void send_sign_in() override {
-    diary.push_back("sign_in v" + std::to_string(session->version_index()));
-  }
-  void send_keep_alive() override { diary.push_back("keep_alive"); }
-  void send_response(std::uint64_t push_id, std::uint64_t task_id, bool success) override {
-    diary.push_back("response " + std::to_string(push_id) + "/" + std::to_string(task_id) +
-                    (success ? " ok" : " failed"));
-  }
-  void close(bool orderly) override { diary.push_back(orderly ? "close" : "cut"); }
-  void deliver(const BgbPush& push) override {
-    diary.push_back("deliver " + std::to_string(push.push_id));
-  }
-  void went_online() override { diary.push_back("online"); }
-  void went_offline(const Error& why) override {
-    diary.push_back(std::string("offline ") + why.code);
-  }
-  void note(SessionNote note) override { notes.push_back(note); }
-  void alarm(SessionAlarm alarm) override {
-    diary.push_back(alarm == SessionAlarm::sign_in_refused ? "alarm refused" : "alarm version");
-  }
-
-  SteadyTime now() const { return clock.steady(); }
-  static Message message(Kind kind) {
-    Message m;
-    m.kind = kind;
-    return m;
-  }
-  static Message request(std::uint64_t push_id, std::uint64_t task_id, std::string guid = "") {
-    Message m = message(Kind::request);
-    m.push_id = push_id;
-    m.task_id = task_id;
-    m.task_type = 1;
-    m.task_guid = std::move(guid);
-    for (const Member member : {Member::push_id, Member::task_id, Member::task_type})
-      m.present.add(member);
-    return m;
-  }
-  void receive(Message m) { session->received(now(), std::move(m), *this); }
-  void fail_with(const char* code) {
-    session->failed(now(), Error{Remedy::retry, code, "x", {}}, true, *this);
-  }
-  void reach_signing_in() {
-    if (session->state() == SessionState::off) session->open(now(), *this);
-    if (session->state() == SessionState::backoff) {
-      clock.advance(std::chrono::duration_cast<milliseconds>(*session->due() - now()) +
-                    milliseconds(1));
-      session->tick(now(), *this);
-    }
-    session->attempt_started(now());
-    session->connected(now(), SmsId("GUID:1"));
-    session->secured(now(), *this);
-    ASSERT_EQ(session->state(), SessionState::signing_in);
-  }
-  void reach_online() {
-    reach_signing_in();
-    receive(message(Kind::sign_in_confirm));
-    ASSERT_EQ(session->state(), SessionState::online);
-    diary.clear();
-    notes.clear();
-  }
-  milliseconds until_due() const {
-    return std::chrono::duration_cast<milliseconds>(*session->due() - now());
-  }
-  std::size_t count(const std::string& line) const {
-    return static_cast<std::size_t>(std::count(diary.begin(), diary.end(), line));
-  }
-  bool noted(SessionNote note) const {
-    return std::find(notes.begin(), notes.end(), note) != notes.end();
-  }
-
-  ManualClock clock;
-  SessionRules rules;
-  PushMemoryInRam memory{1'000, std::chrono::hours(24), clock};
-  std::optional<Session> session;
-  std::vector<std::string> diary;
-  std::vector<SessionNote> notes;
-  int address = 0, addresses = 1;
-};
-
-using Diary = std::vector<std::string>;
 
 TEST_F(BgbSession, SignsInAndGoesOnlineWithTheConfirmation) {
   session->open(now(), *this);
@@ -497,6 +404,53 @@ TEST(BgbHandshakeBudget, GivesNoMoreThanItsRatePlusATenthOfASecond) {
   }
   EXPECT_LE(taken, 620);
   EXPECT_GE(taken, 580);
+}
+
+TEST_F(BgbSession, TakesAnotherWayAtOnceWhenEveryAddressFailed) {
+  addresses = 2;
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued) << "the other address first";
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary.back(), "queue");
+  EXPECT_EQ(count("fall back"), 1u);
+  session->attempt_started(now());
+  fail_with("bgb.connect");
+  EXPECT_EQ(session->state(), SessionState::backoff) << "both ways failed";
+  EXPECT_EQ(session->server_turn(), 1u) << "and the next server is asked";
+}
+
+TEST_F(BgbSession, AnIdentityThatIsMissingIsMissingOnEveryWay) {
+  other_way = true;
+  session->open(now(), *this);
+  session->attempt_started(now());
+  session->failed(now(), Error{Remedy::retry, "bgb.identity", "x", {}}, false, *this);
+  EXPECT_EQ(session->state(), SessionState::backoff);
+  EXPECT_EQ(count("fall back"), 0u);
+}
+
+TEST_F(BgbSession, AServerThatCannotHaveUsNowRefusedNobody) {
+  for (int i = 0; i < 6; ++i) {
+    reach_signing_in();
+    session->unavailable(now(), Error{Remedy::retry, "bgb.http_busy", "x", minutes(90)}, *this);
+    ASSERT_EQ(session->state(), SessionState::backoff);
+    EXPECT_GE(until_due(), minutes(90)) << "the server's own wish";
+  }
+  EXPECT_EQ(count("alarm refused"), 0u);
+}
+
+TEST_F(BgbSession, ABetterWayIsTakenWithoutABackoff) {
+  reach_online();
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued);
+  EXPECT_EQ(diary, (Diary{"close", "offline bgb.back_to_tcp", "queue"}));
+  EXPECT_EQ(session->server_turn(), 0u);
+  session->reconnect(now(), Error{Remedy::retry, "bgb.back_to_tcp", "x", {}}, *this);
+  EXPECT_EQ(session->state(), SessionState::queued) << "only a session that is online has something to leave";
 }
 
 }  // namespace

@@ -378,7 +378,7 @@ TEST(HttpClientTls, RefusesAnotherCertificateThanThePinned) {
   HttpClientConfig config;
   config.pinned_sha256 = make_certificate().sha256_hex;
   Bench bench(config);
-  EXPECT_EQ(bench.code(*tls.server), "http.tls");
+  EXPECT_EQ(bench.code(*tls.server), "http.tls_untrusted");
 }
 
 TEST(HttpClientTls, TrustsWhatItsCaFileTrustsAndNothingElse) {
@@ -387,18 +387,18 @@ TEST(HttpClientTls, TrustsWhatItsCaFileTrustsAndNothingElse) {
   config.ca_file = tls.file;
   Bench bench(config);
   EXPECT_EQ(bench.code(*tls.server), "reply 200");
-  EXPECT_EQ(bench.code(*other.server), "http.tls");
+  EXPECT_EQ(bench.code(*other.server), "http.tls_untrusted");
   HttpRequest by_wrong_name = bench.request(*tls.server);
   by_wrong_name.server.host = "localhost";  // the certificate names the address only
   const auto reply = bench.client->exchange_and_wait(by_wrong_name);
   ASSERT_FALSE(reply);
-  EXPECT_STREQ(reply.error().code, "http.tls");
+  EXPECT_STREQ(reply.error().code, "http.tls_untrusted");
 }
 
 TEST(HttpClientTls, TrustsNoSelfSignedCertificateByDefault) {
   TlsBench tls;
   Bench bench;
-  EXPECT_EQ(bench.code(*tls.server), "http.tls");
+  EXPECT_EQ(bench.code(*tls.server), "http.tls_untrusted");
 }
 
 TEST(HttpClientTls, EndsAtItsDeadlineInAHandshakeThatNeverEnds) {

@@ -100,7 +100,7 @@ void ScriptedServer::Peer::wait_for_close() {
   while (!error) socket->read_some(asio::buffer(bytes), error);
 }
 
-TestCertificate make_certificate() {
+TestCertificate make_certificate(const std::string& names_wanted) {
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* x = X509_new();
   X509_set_version(x, X509_VERSION_3);
@@ -115,7 +115,7 @@ TestCertificate make_certificate() {
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, x, x, nullptr, nullptr, 0);
   X509_EXTENSION* names =
-      X509V3_EXT_conf_nid(nullptr, &context, NID_subject_alt_name, "IP:127.0.0.1");
+      X509V3_EXT_conf_nid(nullptr, &context, NID_subject_alt_name, names_wanted.c_str());
   X509_add_ext(x, names, -1);
   X509_EXTENSION_free(names);
   EXPECT_GT(X509_sign(x, key, EVP_sha256()), 0);

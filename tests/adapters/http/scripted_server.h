@@ -63,10 +63,10 @@ class ScriptedServer {
   std::thread accepting_;
 };
 
-/// A key and self-signed certificate for 127.0.0.1, as PEM and as the pin a client would be given.
+/// A key and self-signed certificate for these names, as PEM and as the pin a client would be given.
 struct TestCertificate {
   std::string certificate_pem, key_pem, sha256_hex;
 };
-TestCertificate make_certificate();
+TestCertificate make_certificate(const std::string& names = "IP:127.0.0.1");
 
 }  // namespace greengate::test

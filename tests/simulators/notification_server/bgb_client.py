@@ -121,6 +121,7 @@ class Identity:
                        .not_valid_before(now - datetime.timedelta(days=1))
                        .not_valid_after(now + datetime.timedelta(days=365))
                        .sign(key, hashes.SHA256()))
+        self.key = key
         self.der = certificate.public_bytes(serialization.Encoding.DER)
         self.pem_file = os.path.join(folder, self.sms_id[5:] + ".pem")
         with open(self.pem_file, "wb") as out:
@@ -278,6 +279,7 @@ class Server:
         first = self.process.stdout.readline()
         assert first, "the server did not start"
         self.port = json.loads(first)["port"]
+        self.http_port = json.loads(first)["http_port"]
         self.certificate_file = os.path.join(self.folder, "server-certificate.pem")
 
     def call(self, line):

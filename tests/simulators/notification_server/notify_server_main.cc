@@ -122,7 +122,7 @@ int main(int argc, char** argv) {
     std::cerr << started.error().code << ": " << started.error().message << "\n";
     return 1;
   }
-  std::cout << json::serialize(json::value{{"port", server.port()}}) << std::endl;
+  std::cout << json::serialize(json::value{{"port", server.port()}, {"http_port", server.http_port()}}) << std::endl;
   Console console{io, server, clients, clock};
   console.next();
   io.run();

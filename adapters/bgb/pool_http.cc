@@ -1,0 +1,469 @@
+// Sessions over HTTP: when the pool takes that way, how one is opened, driven and ended, and when it goes back to TCP.
+#include "adapters/bgb/pool_http.h"
+
+#include "core/log.h"
+#include "core/random.h"
+
+#include <openssl/crypto.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace greengate::adapters {
+
+namespace asio = boost::asio;
+using bgb::HttpEnd;
+using bgb::HttpPurpose;
+using bgb::Lane;
+using bgb::Session;
+using bgb::SessionState;
+using boost::system::error_code;
+using std::chrono::milliseconds;
+
+namespace {
+
+const Log logger("bgb");
+
+constexpr milliseconds flush_time{5'000};       // for what is left to say when a session ends (spec 2.5)
+constexpr milliseconds answers_first{5'000};    // a session that owes an answer changes its way later
+constexpr milliseconds addresses_first{10'000};
+constexpr milliseconds route_look_every{10'000};
+constexpr milliseconds route_change_spread{5'000};
+
+milliseconds random_up_to(milliseconds bound) {
+  return milliseconds(static_cast<std::int64_t>(random_u64() % (static_cast<std::uint64_t>(std::max<std::int64_t>(bound.count(), 0)) + 1)));
+}
+
+// The local address the kernel would reach `target` from: no packet is sent. Empty when there is no route.
+std::string local_address_to(const asio::ip::tcp::endpoint& target) {
+  const int fd = ::socket(target.protocol().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return "";
+  std::string text;
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  if (::connect(fd, target.data(), static_cast<socklen_t>(target.size())) == 0 &&
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0) {
+    asio::ip::tcp::endpoint endpoint;
+    if (size <= endpoint.capacity()) {
+      std::memcpy(endpoint.data(), &own, size);
+      endpoint.resize(size);
+      text = endpoint.address().to_string();
+    }
+  }
+  ::close(fd);
+  return text;
+}
+
+}  // namespace
+
+// ---- which way ----------------------------------------------------------------------------------
+
+Result<void> SessionPool::Impl::prepare_http(Server& server, const bgb::Profile& profile) {
+  if (config.http == "off") return {};
+  std::string text = "https://" + (server.where.host.find(':') != std::string::npos ? "[" + server.where.host + "]" : server.where.host);
+  for (const auto& entry : config.http_urls)
+    if (entry.starts_with(server.text + "=")) text = entry.substr(server.text.size() + 1);
+  auto url = parse_url(text);
+  if (!url) return fail(Remedy::reject, "bgb.config", "bgb.http_urls has \"" + text + "\": " + url.error().message);
+  bgb::HttpRoute route;
+  route.server = *url;
+  if (!config.http_proxy.empty()) {
+    auto proxy = parse_url(config.http_proxy);
+    if (!proxy) return fail(Remedy::reject, "bgb.config", "bgb.http_proxy: " + proxy.error().message);
+    route.proxy = *proxy;
+  }
+  if (!url->tls) logger.warn("HTTP mode without TLS; for a lab only", kv("server", server.text), kv("url", text));
+  server.http = std::make_shared<HttpSide>(profile, std::move(route));
+  const auto& http = profile.http;
+  bgb::HttpRules& numbers = server.http->rules;
+  numbers.connect = config.connect_timeout + config.tls_timeout;
+  numbers.sign_in = config.sign_in_timeout;
+  numbers.hang = std::chrono::seconds(http.hang_seconds);
+  numbers.can_ask_hold = !http.hang_parameter.empty();
+  if (http_said.insert(profile.name + "/" + http.name).second)
+    for (const auto& [key, value] : http.guesses)
+      logger.info("profile value is guessed", kv("profile", http.name), kv("key", key), kv("value", value));
+  return {};
+}
+
+bool SessionPool::Impl::fall_back(Link& link) {
+  if (config.http != "fallback" || link.by_http || !link.server || !link.server->http) return false;
+  if (clock.steady() < link.server->http->broken_until) return false;
+  link.by_http = true;
+  link.http_served = true;  // until it is seen not to
+  link.address = 0;
+  link.tcp_retry_at = clock.steady() + config.tcp_retry + random_up_to(config.tcp_retry / 5);
+  probe->http_fallback.add();
+  logger.debug("session falls back to HTTP", kv("agent", link.id.raw()), kv("server", link.server->text));
+  return true;
+}
+
+bool SessionPool::Impl::takes_http(Link& link, Server& server) {
+  if (!server.http) return false;
+  if (config.http == "only") return true;
+  // TCP is tried again at another server, after an attempt by HTTP that came to nothing, and when its time has come.
+  if (link.by_http && (link.server != &server || !link.http_served || clock.steady() >= link.tcp_retry_at)) link.by_http = false;
+  return link.by_http;
+}
+
+void SessionPool::Impl::start_http(Link& link, Server& server) {
+  if (link.server != &server) link.address = 0;
+  link.server = &server;
+  link.http_served = false;
+  ++link.attempts;
+  link.session.attempt_started(clock.steady());
+  link.http = std::make_shared<HttpSession>(*this, link);
+  link.http->counted = true;
+  ++server.in_flight;
+  const SteadyTime now = clock.steady();
+  if (now < server.http->broken_until) {
+    // With a second server there is somebody to ask before the time is over.
+    const auto rest = servers.size() > 1 ? milliseconds(0) : std::chrono::ceil<milliseconds>(server.http->broken_until - now);
+    link.http->ended(HttpEnd::unavailable, {Remedy::retry, "bgb.http_broken", "This server's HTTP mode did not work a while ago.", rest});
+  } else {
+    take_http_turn(link.http, Lane::receive);
+  }
+  after(link);
+}
+
+error_code SessionPool::Impl::prepare_socket(tcp::socket& socket, const tcp& family) {
+  error_code wrong;
+  socket.open(family, wrong);
+  if (!wrong) socket.non_blocking(true, wrong);
+  if (!wrong) wrong = sources.bind(socket, family);
+  if (!wrong) bgb::set_tcp_options(socket);
+  return wrong;
+}
+
+void SessionPool::Impl::drop_http(Link& link, bool orderly) {
+  const auto http = std::exchange(link.http, nullptr);
+  if (http) http->finish(orderly);
+}
+
+// What an HTTP session ended with, told to the session when it can hear it.
+void SessionPool::Impl::settle_http(Link& link) {
+  while (link.http && link.http->ending) {
+    const auto end = std::exchange(link.http->ending, nullptr);
+    Hands hands(*this, link);
+    const auto now = clock.steady();
+    if (end->how == HttpEnd::broken) {
+      HttpSide& side = link.http->side;
+      if (now >= side.broken_until)
+        logger.warn("HTTP mode of a server does not work", kv("server", link.server->text), kv("why", end->why.message));
+      side.broken_until = now + config.http_broken;
+    }
+    if (end->how == HttpEnd::broken || end->how == HttpEnd::unavailable)
+      link.session.unavailable(now, std::move(end->why), hands);
+    else
+      link.session.failed(now, std::move(end->why), end->other_address, hands);
+  }
+  if (link.http) link.http->arm();
+}
+
+void SessionPool::Impl::take_http_turn(const std::shared_ptr<HttpSession>& session, Lane lane) {
+  http_turns.emplace_back(session, lane);
+  serve_http_turns();
+}
+
+void SessionPool::Impl::serve_http_turns() {
+  if (serving_http_turns) return;
+  serving_http_turns = true;
+  const auto now = clock.steady();
+  while (!http_turns.empty() && running) {
+    const auto session = http_turns.front().first.lock();
+    const Lane lane = http_turns.front().second;
+    if (!session || session->done) {
+      http_turns.pop_front();
+      continue;
+    }
+    if (!pace.starts.ready(now) || !session->server.pace.starts.ready(now)) {
+      if (std::exchange(http_turns_armed, true)) break;
+      http_turn_timer.expires_after(std::max({pace.starts.wait(now), session->server.pace.starts.wait(now), milliseconds(1)}));
+      http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+        self->http_turns_armed = false;
+        if (!wrong) self->serve_http_turns();
+      });
+      break;
+    }
+    (void)pace.starts.take(now);
+    (void)session->server.pace.starts.take(now);
+    http_turns.pop_front();
+    // From the strand anew: the session may be in the middle of something.
+    asio::post(strand, [session, lane] { session->turn_came(lane); });
+  }
+  serving_http_turns = false;
+}
+
+// Sessions by HTTP try TCP at once when the way to their server has changed (spec 1.3 rule 6).
+void SessionPool::Impl::look_at_routes(SteadyTime now) {
+  std::erase_if(http_lingering, [&](const std::shared_ptr<HttpSession>& session) {
+    if (!session->done && session->flush_until <= now) session->let_go();
+    return session->done;
+  });
+  if (config.http != "fallback" || now < next_route_look) return;
+  next_route_look = now + route_look_every;
+  for (auto& server : servers) {
+    if (!server->http || server->http->sessions == 0 || server->addresses.empty()) continue;
+    std::string local = local_address_to(server->addresses.front());
+    const bool changed = !server->http->local.empty() && !local.empty() && local != server->http->local;
+    if (!local.empty()) server->http->local = std::move(local);
+    if (!changed) continue;
+    logger.info("route to a server changed", kv("server", server->text));
+    for (auto& [id, link] : links)
+      if (link->http && link->server == server.get()) {
+        link->http->tcp_retry_at = now + random_up_to(route_change_spread);
+        link->http->arm();
+      }
+  }
+}
+
+// ---- one session --------------------------------------------------------------------------------
+
+SessionPool::Impl::HttpSession::HttpSession(Impl& owner, Link& whose)
+    : pool(&owner),
+      link(&whose),
+      server(*whose.server),
+      side(*whose.server->http),
+      agent(whose.id),
+      address(whose.address),
+      machine(side.rules, random_u64()),
+      timer(owner.strand),
+      tcp_retry_at(owner.config.http == "only" ? SteadyTime::max() : whose.tcp_retry_at) {
+  ++side.sessions;
+  owner.probe->http_sessions.add(1);
+  for (const Lane lane : {Lane::receive, Lane::send})
+    channels[static_cast<std::size_t>(lane)] =
+        std::make_shared<bgb::HttpChannel>(*owner.http_world, lane, side.route, side.binding.body_bytes_max(), *this);
+}
+
+void SessionPool::Impl::HttpSession::open() {
+  ++nested;
+  channel(Lane::receive).open(address);
+  --nested;
+}
+
+void SessionPool::Impl::HttpSession::say(bgb::Message message) {
+  machine.send(pool->clock.steady(), std::move(message), *this);
+}
+
+void SessionPool::Impl::HttpSession::finish(bool orderly) {
+  link = nullptr;
+  ending.reset();
+  count_out();
+  if (!orderly || !signing || machine.over()) return let_go();
+  machine.leave(*this);
+  if (machine.quiet()) return let_go();
+  flush_until = pool->clock.steady() + flush_time;
+  pool->http_lingering.push_back(shared_from_this());
+  arm();
+}
+
+void SessionPool::Impl::HttpSession::let_go() {
+  if (std::exchange(done, true)) return;
+  count_out();
+  timer.cancel();
+  probe_socket.reset();
+  for (const auto& one : channels) one->abandon();
+  --side.sessions;
+  pool->probe->http_sessions.add(-1);
+}
+
+void SessionPool::Impl::HttpSession::abandon() {
+  link = nullptr;
+  let_go();
+}
+
+void SessionPool::Impl::HttpSession::count_out() {
+  if (std::exchange(counted, false)) --server.in_flight;
+}
+
+void SessionPool::Impl::HttpSession::arm() {
+  if (done) return;
+  auto due = machine.due();
+  const auto sooner = [&](SteadyTime at) { due = due ? std::min(*due, at) : at; };
+  if (link && link->session.state() == SessionState::online && tcp_retry_at != SteadyTime::max()) sooner(tcp_retry_at);
+  if (probe_socket) sooner(probe_until);
+  if (!link) sooner(flush_until);
+  if (!due) return;
+  timer.expires_after(std::max(*due - pool->clock.steady(), SteadyTime::duration::zero()));
+  timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+    if (!wrong && !self->done) self->on_timer();
+  });
+}
+
+void SessionPool::Impl::HttpSession::on_timer() {
+  const auto now = pool->clock.steady();
+  if (!link && flush_until <= now) return let_go();
+  machine.tick(now, *this);
+  if (probe_socket && probe_until <= now) probed(false);
+  if (link && link->session.state() == SessionState::online && tcp_retry_at <= now) probe_tcp();
+  settle();
+}
+
+void SessionPool::Impl::HttpSession::settle() {
+  if (nested > 0 || done) return;
+  if (link) return pool->after(*link);
+  if (machine.quiet() || machine.over()) return let_go();
+  arm();
+}
+
+void SessionPool::Impl::HttpSession::probe_tcp() {
+  const auto now = pool->clock.steady();
+  if (link->session.answer_due()) {
+    tcp_retry_at = now + answers_first;
+    return;
+  }
+  if (server.addresses.empty()) {
+    pool->resolve(server);
+    tcp_retry_at = now + addresses_first;
+    return;
+  }
+  tcp_retry_at = SteadyTime::max();  // until this one is over
+  probe_until = now + pool->config.connect_timeout;
+  probe_socket = std::make_shared<tcp::socket>(pool->strand);
+  const tcp::endpoint target = server.addresses.front();
+  error_code wrong = pool->prepare_socket(*probe_socket, target.protocol());
+  if (wrong) return probed(false);
+  probe_socket->async_connect(target, [self = shared_from_this(), socket = probe_socket](const error_code& refused) {
+    if (self->done || self->probe_socket != socket) return;
+    self->probed(!refused);
+    self->settle();
+  });
+}
+
+void SessionPool::Impl::HttpSession::probed(bool there) {
+  probe_socket.reset();
+  const auto now = pool->clock.steady();
+  tcp_retry_at = now + pool->config.tcp_retry + random_up_to(pool->config.tcp_retry / 5);
+  if (!link) return;
+  link->tcp_retry_at = tcp_retry_at;
+  if (!there || link->session.state() != SessionState::online) return;
+  if (link->session.answer_due()) {
+    tcp_retry_at = now + answers_first;
+    return;
+  }
+  pool->probe->http_back_to_tcp.add();
+  link->by_http = false;
+  Hands hands(*pool, *link);
+  Link& mine = *link;
+  const auto keep = shared_from_this();
+  mine.session.reconnect(now, {Remedy::retry, "bgb.back_to_tcp", "TCP is there again.", {}}, hands);
+  keep->pool->after(mine);
+}
+
+Result<BgbIdentity> SessionPool::Impl::HttpSession::identity() const {
+  auto as = pool->identities(agent);
+  if (!as) {
+    Error why = as.error();
+    return fail(why.remedy, "bgb.identity", std::move(why.message), why.retry_after);
+  }
+  if (signing && as->sms_id != sms_id) {
+    OPENSSL_cleanse(as->private_key_der.data(), as->private_key_der.size());
+    return fail(Remedy::retry, "bgb.identity", "The agent has another identity than the one it signed in with.");
+  }
+  return as;
+}
+
+void SessionPool::Impl::HttpSession::exchange(Lane lane, HttpPurpose purpose, const bgb::Message* message,
+                                              std::uint32_t hold_seconds) {
+  auto as = identity();
+  if (!as) return ended(HttpEnd::lost, std::move(as.error()));
+  const auto& versions = side.binding.profile().versions;
+  const bgb::VersionPair version = versions[link ? link->session.version_index() % versions.size() : 0];
+  auto request = side.binding.request(purpose, message, version, {sms_id, as->private_key_der}, cookies, hold_seconds);
+  OPENSSL_cleanse(as->private_key_der.data(), as->private_key_der.size());
+  if (!request) return ended(HttpEnd::lost, std::move(request.error()));
+  if (!channel(lane).is_open()) {  // one more handshake, which has its turn like any other
+    wants_turn[static_cast<std::size_t>(lane)] = std::move(*request);
+    return pool->take_http_turn(shared_from_this(), lane);
+  }
+  ++nested;
+  channel(lane).exchange(*request, address);
+  --nested;
+}
+
+void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
+  if (done) return;
+  if (!std::exchange(opened, true)) return open();
+  auto& request = wants_turn[static_cast<std::size_t>(lane)];
+  if (!request) return;
+  const auto ready = std::exchange(request, std::nullopt);
+  channel(lane).exchange(*ready, address);
+  settle();
+}
+
+void SessionPool::Impl::HttpSession::hang_up(Lane lane) {
+  wants_turn[static_cast<std::size_t>(lane)].reset();
+  channel(lane).close();
+}
+
+bool SessionPool::Impl::HttpSession::received(bgb::Message message) {
+  if (!link) return false;
+  pool->received(*link, std::move(message));
+  return link != nullptr && !ending;
+}
+
+void SessionPool::Impl::HttpSession::ended(HttpEnd how, Error why) {
+  if (ending) return;
+  const bool other = std::string_view(why.code) != "bgb.identity";
+  ending = std::make_unique<End>(End{how, std::move(why), other});
+}
+
+void SessionPool::Impl::HttpSession::note(bgb::HttpNote note) {
+  pool->probe->http_note(note);
+}
+
+Result<bgb::HttpCredentials> SessionPool::Impl::HttpSession::connected(Lane lane) {
+  auto as = identity();
+  if (!as) return pass(as);
+  if (lane == Lane::receive && !signing && link) {
+    sms_id = as->sms_id;
+    link->sms_id = sms_id;
+    link->session.connected(pool->clock.steady(), sms_id);
+  }
+  if (side.route.server.tls) pool->probe->handshakes.add();
+  return bgb::HttpCredentials{std::move(as->certificate_der), std::move(as->private_key_der)};
+}
+
+void SessionPool::Impl::HttpSession::secured(Lane lane) {
+  if (lane != Lane::receive || signing || !link) return;
+  count_out();
+  signing = true;
+  ++nested;
+  pool->secured(*link);
+  --nested;
+  settle();
+}
+
+void SessionPool::Impl::HttpSession::sent(Lane lane) {
+  machine.sent(pool->clock.steady(), lane);
+}
+
+void SessionPool::Impl::HttpSession::replied(Lane lane, HttpResponse reply) {
+  const auto keep = shared_from_this();
+  cookies.take(reply.headers);
+  auto meaning = side.binding.read(reply, pool->clock.wall());
+  for (std::size_t i = 0; i < meaning.messages.size(); ++i) pool->probe->frames.add();
+  for (std::uint32_t i = 0; i < meaning.kind_mismatches; ++i) pool->probe->mismatches.add();
+  ++nested;
+  machine.replied(pool->clock.steady(), lane, std::move(meaning), *this);
+  --nested;
+  settle();
+}
+
+void SessionPool::Impl::HttpSession::failed(Lane lane, Error why, bool sent) {
+  const auto keep = shared_from_this();
+  if (!signing)
+    ended(HttpEnd::lost, std::move(why));  // the session hears of it as of a TCP connection that failed
+  else
+    machine.failed(pool->clock.steady(), lane, std::move(why), sent, *this);
+  settle();
+}
+
+}  // namespace greengate::adapters

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "core/config_reader.h"
+#include "core/random.h"
+
+#include "greengate/v1/notification.pb.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+namespace greengate::gateway {
+
+/// How the work that one button causes at the site is spread (bgb-protocol 7.2: up to 60 s below 1 000 agents, else up to 300 s).
+struct WaveConfig {
+  std::chrono::milliseconds window_per_1000{60'000};  ///< For a fleet of 1 000; for others in proportion…
+  std::chrono::milliseconds window_max{300'000};      ///< …up to this.
+
+  std::vector<ConfigProblem> problems() const {
+    std::vector<ConfigProblem> found;
+    for (const auto& [key, value] : {std::pair{"notifications.wave_window_per_1000", window_per_1000}, {"notifications.wave_window_max", window_max}}) {
+      if (value <= std::chrono::hours(4)) continue;
+      found.push_back({key, std::string(key) + " is " + duration_text(value) + "; it can be 0s to 4h."});
+    }
+    return found;
+  }
+  std::chrono::milliseconds window(std::size_t agents) const {
+    return std::min(window_max, std::chrono::milliseconds(window_per_1000.count() * static_cast<std::int64_t>(std::min<std::size_t>(agents, 1'000'000)) / 1'000));
+  }
+  /// Somewhere in the window.
+  std::chrono::milliseconds delay(std::size_t agents) const {
+    const auto whole = static_cast<std::uint64_t>(window(agents).count());
+    return std::chrono::milliseconds(whole > 0 ? random_u64() % whole : 0);
+  }
+};
+
+/// Does it make the agent send something to the site, or fetch something from where everybody fetches?
+inline bool makes_a_wave(v1::Task task) {
+  switch (task) {
+    case v1::TASK_MACHINE_POLICY:
+    case v1::TASK_HARDWARE_INVENTORY:
+    case v1::TASK_DISCOVERY:
+    case v1::TASK_SOFTWARE_INVENTORY:
+    case v1::TASK_UPDATE_SIGNATURES:
+    case v1::TASK_COLLECT_LOGS: return true;
+    default: return false;
+  }
+}
+
+}  // namespace greengate::gateway
