@@ -301,8 +301,11 @@ void Agent::turn(int stop_fd, SteadyTime until) {
 }
 
 void Agent::tell_results() {
-  for (const v1::TaskResult& result : tasks_.desk().take_results(conversation_.publishing())) conversation_.tell(result);
+  const std::vector<v1::TaskResult> results = tasks_.desk().take_results(conversation_.publishing());
+  if (results.empty()) return;
+  for (const v1::TaskResult& result : results) conversation_.tell(result);
   carry_out();
+  rest_at_ = clock_.steady() + rest_after;
 }
 
 void Agent::hear_link() {

@@ -1,6 +1,7 @@
 #include "agent/status.h"
 
 #include "agent/files/sender.h"
+#include "agent/tasks/task_book.h"
 
 #include <array>
 #include <cstdio>
@@ -83,6 +84,42 @@ std::string closed(std::string text, char bracket) {
   return text + bracket;
 }
 
+// What the running agent wrote down of its tasks.
+class NotesToRead final : public Notebook {
+ public:
+  explicit NotesToRead(Outbox& outbox) : outbox_(outbox) {}
+  std::string note(const std::string& name) override { return outbox_.note(name); }
+  bool keep(const std::vector<Finding>&, const Notes&) override { return false; }
+
+ private:
+  Outbox& outbox_;
+};
+
+struct TaskLine {
+  std::uint64_t id;
+  std::string task, state;
+  std::int64_t at_ms;  // of its end; of an open one, when it is to begin
+  std::string code, message;
+};
+
+constexpr std::size_t past_tasks_shown = 10;
+
+// Open ones first, then the newest that ended.
+std::vector<TaskLine> tasks_of(Outbox& outbox) {
+  NotesToRead notes(outbox);
+  const TaskBook book(notes);
+  std::vector<TaskLine> lines;
+  for (const OpenTask& open : book.open())
+    lines.push_back({open.id, task_name(open.asked.task()), open.starts > 0 ? "under way" : "waiting", open.due_at_ms, "", ""});
+  for (auto past = book.past().rbegin(); past != book.past().rend() && past - book.past().rbegin() < std::ptrdiff_t{past_tasks_shown}; ++past) {
+    const char* state = past->outcome == v1::TASK_OUTCOME_COMPLETED       ? "completed"
+                        : past->outcome == v1::TASK_OUTCOME_NOT_COMPLETED ? "not completed"
+                                                                          : "refused";
+    lines.push_back({past->id, task_name(past->task), state, past->ended_at_ms, past->code, past->message});
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string status_text(Outbox& outbox, std::size_t count) {
@@ -118,6 +155,12 @@ std::string status_text(Outbox& outbox, std::size_t count) {
     text +=
         "dropped      " + std::to_string(dropped) + " reports, ever, because the outbox was full\n";
   }
+  for (const TaskLine& task : tasks_of(outbox)) {
+    text += "task         " + task.task + " " + task.state + ", " + time_text(task.at_ms);
+    if (!task.code.empty()) text += " (" + task.code + ")";
+    if (!task.message.empty()) text += " " + task.message;
+    text += "\n";
+  }
   const auto entries = outbox.history(count);
   if (entries.empty()) return text;
   text += "\n" + padded("report", 8) + padded("kind", 9) + padded("bytes", 9) +
@@ -149,7 +192,15 @@ std::string status_json(Outbox& outbox, std::size_t count) {
                      field("sending_file", FileSender::progress_text(outbox)) +
                      field("dropped_total", outbox.number(Fact::dropped_total)) +
                      field("waiting_reports", all.reports) + field("waiting_bytes", all.bytes) +
-                     "\"reports\": [";
+                     "\"tasks\": [";
+  std::string tasks;
+  for (const TaskLine& task : tasks_of(outbox)) {
+    tasks += closed("{" + field("notification_id", std::to_string(task.id)) + field("task", task.task) + field("state", task.state) +
+                        field("at_ms", task.at_ms) + field("code", task.code) + field("message", task.message),
+                    '}') +
+             ", ";
+  }
+  json += closed(tasks, ']') + ", \"reports\": [";
   std::string reports;
   for (const HistoryEntry& entry : outbox.history(count)) {
     reports +=

@@ -1,10 +1,13 @@
 // Goal: each task does what it says and no more. Method: programs that stand for the real ones (and the real ClamAV), a clock moved by hand for
 // bounds, real time only for waiting that something ends.
+#include "agent/outbox.h"
+#include "agent/status.h"
 #include "agent/tasks/collection_work.h"
 #include "agent/tasks/log_package.h"
 #include "agent/tasks/log_work.h"
 #include "agent/tasks/restart_work.h"
 #include "agent/tasks/scan_work.h"
+#include "agent/tasks/task_book.h"
 #include "agent/tasks/verbose_log_work.h"
 #include "agent/trees/encoding.h"
 #include "agent/trees/sha256.h"
@@ -775,6 +778,51 @@ TEST_F(LogTasks, APackageADeadAgentLeftIsRemoved) {
   write(left, "old");
   make();
   EXPECT_NE(access(left.c_str(), F_OK), 0);
+}
+
+// ---- for people ----
+
+// As the agent keeps its notes.
+class OutboxNotebook final : public Notebook {
+ public:
+  explicit OutboxNotebook(Outbox& outbox) : outbox_(outbox) {}
+  std::string note(const std::string& name) override { return outbox_.note(name); }
+  bool keep(const std::vector<Finding>&, const Notes& notes) override {
+    for (const auto& [name, value] : notes) {
+      if (!outbox_.keep_note({name, value})) return false;
+    }
+    return true;
+  }
+
+ private:
+  Outbox& outbox_;
+};
+
+TEST_F(TaskWorks, StatusShowsWhatIsOpenAndWhatEnded) {
+  OutboxConfig config;
+  config.path = scratch_.file("outbox.sqlite");
+  auto outbox = Outbox::open(config, clock_);
+  ASSERT_TRUE(outbox);
+  OutboxNotebook notebook(**outbox);
+  EXPECT_THAT(status_text(**outbox, 10), Not(HasSubstr("task ")));
+  EXPECT_THAT(status_json(**outbox, 10), HasSubstr("\"tasks\": [], \"reports\": []"));
+  TaskBook book(notebook);
+  for (const std::uint64_t id : {1u, 2u}) {
+    OpenTask open;
+    open.id = id;
+    open.due_at_ms = to_millis(clock_.wall());
+    open.asked = task(v1::TASK_QUICK_SCAN);
+    ASSERT_TRUE(book.add(open));
+  }
+  ASSERT_TRUE(book.begin(*book.find_open(1), ""));
+  ASSERT_TRUE(book.end({9, 0, v1::TASK_FULL_SCAN, v1::TASK_OUTCOME_COMPLETED, to_millis(clock_.wall()), "task.infected", "1 file is \"infected\"."}, {}));
+  ASSERT_TRUE(book.end({10, 0, v1::TASK_RESTART, v1::TASK_OUTCOME_FAILED, to_millis(clock_.wall()), "task.vetoed", ""}, {}));
+  EXPECT_THAT(status_text(**outbox, 10), HasSubstr("task         quick_scan under way, 2026-01-15T09:30:00Z\n"
+                                                   "task         quick_scan waiting, 2026-01-15T09:30:00Z\n"
+                                                   "task         restart refused, 2026-01-15T09:30:00Z (task.vetoed)\n"
+                                                   "task         full_scan completed, 2026-01-15T09:30:00Z (task.infected) 1 file is \"infected\".\n"));
+  EXPECT_THAT(status_json(**outbox, 10), HasSubstr("{\"notification_id\": \"9\", \"task\": \"full_scan\", \"state\": \"completed\", \"at_ms\": 1768469400000, "
+                                                   "\"code\": \"task.infected\", \"message\": \"1 file is \\\"infected\\\".\"}"));
 }
 
 }  // namespace

@@ -126,6 +126,16 @@ class References(unittest.TestCase):
         documented = set(re.findall(r"^\| `([a-z_]+)`", (ROOT / "docs/reference/logs.md").read_text(encoding="utf-8"), re.M))
         self.assertEqual(used, documented)
 
+    def test_every_code_of_a_task_is_documented_and_none_is_invented(self):
+        used = set()
+        for name, path in sources():
+            if name.endswith((".cc", ".h")) and name.startswith("agent/"):
+                used |= set(re.findall(r'"(task\.[a-z_]+)"', path.read_text(encoding="utf-8")))
+        text = (ROOT / "docs/reference/tasks.md").read_text(encoding="utf-8")
+        documented = {code for row in re.findall(r"^\| (`task\.[^|]+)\|", text, re.M) for code in re.findall(r"`(task\.[a-z_]+)`", row)}
+        # Those of scripts have a page of their own.
+        self.assertEqual({code for code in used if not code.startswith("task.script")}, documented)
+
 
 if __name__ == "__main__":
     unittest.main()
