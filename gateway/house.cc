@@ -342,7 +342,13 @@ void House::Rooms::connect() {
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
-      .parameters = [this](const AgentId& agent, v1::Task task, const adapters::BgbPush& push) { return task_parameters->of(agent, task, push); },
+      .parameters = [this](const AgentId& agent, v1::Task task, const adapters::BgbPush& push) -> Result<std::string> {
+        // The site hears at once what this kind of device cannot do.
+        v1::Notification asked;
+        asked.set_task(task);
+        if (const auto refused = windows ? windows->refused(agent, asked) : std::nullopt) return tl::unexpected(*refused);
+        return task_parameters->of(agent, task, push);
+      },
       .wake =
           [this](const AgentId& agent, v1::Task task, WallTime deadline, bool urgent) {
             if (windows) windows->wake(agent, task, deadline, urgent);
