@@ -98,7 +98,9 @@ TEST(ClientHello, IsCutAnywhereAndBentAnywhereWithoutHarm) {
       bent[static_cast<std::size_t>(dice.between(0, static_cast<std::int64_t>(bent.size()) - 1))] =
           static_cast<char>(dice.between(0, 255));
     const auto bent_read = read_client_hello(bent);
-    if (bent_read) EXPECT_LE(bent_read->server_name.size(), record.size());
+    if (bent_read) {
+      EXPECT_LE(bent_read->server_name.size(), record.size());
+    }
   }
 }
 
