@@ -59,10 +59,10 @@ Result<void> EmbeddedMailbox::load(Database& database) {
       {&find_action_,
        "SELECT id FROM actions WHERE origin_key = ?1 AND origin_key <> '' AND origin = ?2 AND task = ?3 AND urgent = ?4 AND collapse = ?5 "
        "AND parameters = ?6 AND closed = 0 AND cancelled = 0 AND stage = 3 AND expires_at > ?7 LIMIT 1"},
-      {&open_count_, "SELECT count(*) FROM entries INDEXED BY entries_open WHERE device = ?1 AND state < 3"},
+      {&open_count_, "SELECT count(*) FROM entries INDEXED BY entries_of_device WHERE device = ?1 AND state < 3"},
       {&kind_waiting_,
-       "SELECT e.id, e.action, e.state FROM entries e INDEXED BY entries_open CROSS JOIN actions a ON a.id = e.action "
-       "WHERE e.device = ?1 AND e.state < 3 AND e.state = 1 AND e.id < ?3 AND a.collapse = ?2"},
+       "SELECT e.id, e.action, e.state FROM entries e INDEXED BY entries_of_device CROSS JOIN actions a ON a.id = e.action "
+       "WHERE e.device = ?1 AND e.state = 1 AND e.id < ?3 AND a.collapse = ?2"},
       {&set_state_,
        "UPDATE entries SET state = ?2, changed_at = ?3, taken = taken OR ?2 IN (3, 4), code = CASE WHEN ?4 = '' THEN code ELSE ?4 END, "
        "message = CASE WHEN ?4 = '' THEN message ELSE ?5 END WHERE id = ?1"},

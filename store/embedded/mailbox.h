@@ -24,7 +24,7 @@ struct MailboxProbe {
 
 /// The mailbox in the store's SQLite file.
 ///
-/// Promise   An action is one row; an entry is one row of about 60 bytes and its places in three or four indexes. What a device is asked
+/// Promise   An action is one row; an entry is one row of about 60 bytes and its places in two indexes, three when it is over. What a device is asked
 ///           to do is checked against a checksum before anybody gets to see it; a damaged one fails with mailbox.damaged.
 /// Limits    Memory holds the number of entries and which actions are half written, nothing of a device.
 class EmbeddedMailbox final : public Mailbox, public Ledger {

@@ -148,6 +148,7 @@ int main(int argc, char** argv) {
   const std::size_t devices = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;
   if (devices < 20) give_up("give at least 20 devices");
   const SystemClock clock;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   std::printf("%zu absent devices with one waiting action each\n", devices);
   measure("one button for all, pushed device by device:", directory, devices, clock,
           [&](store::Mailbox& mailbox) { post_singly(mailbox, clock, devices, false, 4'096); });
