@@ -42,8 +42,8 @@ class Estate:
         self.processes["site"] = child
 
     # The gateway.
-    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", bgb="", more=""):
-        """`extra`: lines for [agents]; `points`: other management points; `site`, `gateway`, `registration`, `bgb`: lines for these; `more`: whole sections."""
+    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", bgb="", notifications="", more=""):
+        """`extra`: lines for [agents]; `points`: other management points; `site`, `gateway`, `registration`, `bgb`, `notifications`: lines for these; `more`: whole sections."""
         (self.folder / "gateway").mkdir(mode=0o700, exist_ok=True)
         text = main_job.GATEWAY_TOML.format(folder=self.folder, mp_port=self.ports["mp_port"], notify_port=self.ports["notify_port"],
                                             certificate=self.folder / "site" / "notify" / "server-certificate.pem")
@@ -52,6 +52,7 @@ class Estate:
             text = text.replace(f'["http://127.0.0.1:{self.ports["mp_port"]}"]', main_job.json.dumps(points))
         text = text.replace("[site]\n", "[site]\n" + site).replace("[gateway]\n", "[gateway]\n" + gateway) + more
         text = text.replace("[registration]\n", "[registration]\n" + registration).replace("[bgb]\n", "[bgb]\n" + bgb)
+        text = text.replace("[notifications]\n", "[notifications]\n" + notifications)
         if self.addresses:  # agents look where it was
             text = text.replace('bind = "tcp://127.0.0.1:0"', f'bind = "{self.addresses["agent_endpoint"]}"')
         text = text.replace("[agents]\n", "[agents]\nreconnect_window_min = \"200ms\"\nreconnect_window_max = \"1s\"\n" + extra)

@@ -15,7 +15,7 @@ from estate import ROOT, estate
 DONE, FAILED = 1, 0
 SCRIPT = "3F0E9A54-2D61-4C77-9B18-6E5D4C3B2A19"
 HASH = "E2D7550E8C36F89AF671FB4465413998CF5D5277E1D45CCF1CDC7AE3E73F9979"
-ALLOW = '\n[notifications]\nscripts = "allow"\n'
+ALLOW = 'scripts = "allow"\n'
 
 
 def sample(name):
@@ -86,17 +86,18 @@ def allowing(world, body, more=""):
             f'command = ["{command}", "{{param:Path}}"]\nrun_as = "{some_user()}"\nparameters = ["Path", "Word"]\nprocesses_max = 0\n' + more)
 
 
-def online(world, agent):
-    world.wait("the agent's session to be open", lambda: world.site.get(f"/notify/clients/{agent['site']['sms_id']}")["online"])
+def online(world):
+    """The journey's only agent has its session at the site."""
+    world.wait("the agent's session to be open", lambda: world.control("status")["notifications"]["sessions_online"])
 
 
 class Scripts(unittest.TestCase):
     def test_an_allowed_script_runs_the_local_command_and_its_result_arrives(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(more=ALLOW)
+            world.start_gateway(notifications=ALLOW)
             agent = world.enrol_agent(more=allowing(world, 'echo "$1 as $(id -un)"\necho "<$GREENGATE_PARAM_WORD>"\nexit 3\n'))
-            online(world, agent)
+            online(world)
             pressed = Pressed(world, agent, with_parameters(Path="/var; id", Word="hunter2 &amp; co"))
             self.assertEqual(pressed.answer(), DONE)
             (result,) = world.wait("the result at the site", lambda: results_at_site(world, agent))
@@ -115,9 +116,9 @@ class Scripts(unittest.TestCase):
     def test_what_is_not_allowed_is_answered_with_failure_and_told_in_the_audit(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(more=ALLOW)
+            world.start_gateway(notifications=ALLOW)
             agent = world.enrol_agent(more=allowing(world, "echo never\n"))
-            online(world, agent)
+            online(world)
             good = with_parameters(Path="/", Word="x")
             for xml_text, code in ((good.replace(SCRIPT, "11111111" + SCRIPT[8:]), "task.script_not_allowed"),
                                    (good.replace(HASH, "0" * 64), "task.script_changed"),
@@ -138,9 +139,9 @@ class Scripts(unittest.TestCase):
     def test_without_allow_list_or_the_gateways_word_nothing_runs(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(more=ALLOW)
+            world.start_gateway(notifications=ALLOW)
             agent = world.enrol_agent()
-            online(world, agent)
+            online(world)
             self.assertNotEqual(Pressed(world, agent, sample("09-taskparam-script-decoded.xml")).answer(), DONE)
             self.assertEqual([line["code"] for line in audit_of(world)], ["task.scripts_off"])
 
@@ -148,7 +149,7 @@ class Scripts(unittest.TestCase):
             world.start_site()
             world.start_gateway()
             agent = world.enrol_agent(more=allowing(world, "echo never\n"))
-            online(world, agent)
+            online(world)
             self.assertNotEqual(Pressed(world, agent, with_parameters(Path="/", Word="x")).answer(), DONE)
             self.assertIn("code=notify.script_refused", world.log_of("greengate"))
             self.assertEqual(audit_of(world), [])
@@ -156,11 +157,11 @@ class Scripts(unittest.TestCase):
     def test_a_command_ends_with_its_agent_and_the_next_one_tells(self):
         with estate() as world:
             world.start_site()
-            world.start_gateway(more=ALLOW)
+            world.start_gateway(notifications=ALLOW)
             (world.folder / "open").mkdir()
             (world.folder / "open").chmod(0o777)
             agent = world.enrol_agent(more=allowing(world, f"echo $$ > {world.folder}/open/pid\nexec sleep 600\n"))
-            online(world, agent)
+            online(world)
             pressed = Pressed(world, agent, with_parameters(Path="/", Word="x"))
             self.assertEqual(pressed.answer(), DONE)
             pid = world.folder / "open" / "pid"
