@@ -269,7 +269,7 @@ TEST(Channels, EndAtTheirAnswersAndAreNotPushedToAgain) {
            {answered(410, {{"X-WNS-STATUS", "revoked"}}), "channel_revoked"}}) {
     Lab lab;
     lab.enroll(1);
-    lab.script = [&](const PushOrder&) { return answer; };
+    lab.script = [&answer = answer](const PushOrder&) { return answer; };
     lab.wake(1);
     EXPECT_EQ(lab.state(1), "dead") << why;
     EXPECT_EQ(lab.core->view(device(1))->why, why);
