@@ -53,7 +53,7 @@ class GatewayStage(Stage):
         shutil.rmtree(self.folder)
         self.folder = self.world.folder
         self.agents, self.queued = {}, {}
-        self.refused_at, self.waited = None, 0
+        self.refused_at, self.waited, self.woken = None, 0, False
         try:
             # The gateway refuses less than a minute here, and nothing is lost when the one without a service is killed.
             start, kill = self.world.start_gateway, self.world.kill
@@ -84,7 +84,7 @@ class GatewayStage(Stage):
         return LEFT_OUT[name] if name in LEFT_OUT else cls(name)
 
     def close(self):
-        self.world.close(keep=False)
+        self.world.close(keep=self.keep)
 
     # Helpers.
     def requests(self, kind=None, since=0):
@@ -168,6 +168,10 @@ class GatewayStage(Stage):
         return answer
 
     def do_clock_advance(self, **how):
+        if self.woken:  # the push leaves before the time passes
+            with contextlib.suppress(Exception):
+                self.until("the push", self.pushes, 10)
+            self.woken = False
         begun = time.monotonic()
         if self.name.startswith("app_throttled"):
             # Counted from the first refusal, as the gateway does; a little less, so that we look before it tries.
@@ -227,6 +231,7 @@ class GatewayStage(Stage):
                 return self.every_outcome(names)
             return self.order(names, "machine_policy", **options)
         self.note()
+        self.woken = True
         if within_s is not None or self.name == "channel_throttled":
             self.sim.do("device.set", device=device, queue_mode=True)  # its session is five minutes away
         task = "quick_scan" if urgency == "urgent" else "machine_policy"
