@@ -43,6 +43,7 @@ class Stage:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="greengate-scenario-"))
         self.left_out = []
+        self.keep = False         # what it left on disk, for whoever looks for the reason
         self.answers = []         # of raw pushes
         self.uris = {}            # the URI each device had first
         self.marks = {}           # sessions of each device before the last thing that may cause one
@@ -288,6 +289,7 @@ def run_one(scenario, make):
         return "FAILED", [str(broken), cause, f"what it left: {stage.folder}"]
     finally:
         try:
+            stage.keep = not ok
             stage.close()
         except Exception as broken:
             if ok:
