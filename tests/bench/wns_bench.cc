@@ -138,7 +138,7 @@ void posts(int count) {
           const std::string request = peer.read_request();
           if (request.empty()) return;
           if (request.find("Host: login.") != std::string::npos) {
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"access_token\":\"TOKEN1\"}");
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{\"access_token\":\"TOKEN1\"}");
             continue;
           }
           ++pushes;
