@@ -8,7 +8,7 @@ import tarfile
 import unittest
 import zlib
 
-from estate import estate
+from estate import estate, main_job
 
 DONE, FAILED = 1, 0
 
@@ -31,7 +31,12 @@ def press(world, agent, task_type):
 
 
 def online(world, agent):
-    world.wait("the agent's session to be open", lambda: world.site.get(f"/notify/clients/{agent['site']['sms_id']}")["online"])
+    def is_online():
+        try:
+            return world.site.get(f"/notify/clients/{agent['site']['sms_id']}")["online"]
+        except main_job.Failed:  # the site has not heard of it yet
+            return False
+    world.wait("the agent's session to be open", is_online)
 
 
 def task_lines(world, event):
