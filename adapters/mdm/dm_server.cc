@@ -37,6 +37,7 @@ using boost::system::error_code;
 constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 constexpr auto accept_pause = std::chrono::milliseconds(100);
 constexpr auto farewell_time = std::chrono::seconds(1);
+constexpr std::size_t farewell_bytes_max = 8 << 20;  ///< Of a refused request that are still read.
 constexpr std::string_view syncml_type = "application/vnd.syncml.dm+xml";
 
 using Stream = ssl::stream<beast::tcp_stream>;
@@ -351,8 +352,16 @@ asio::awaitable<void> DmServer::State::serve(std::shared_ptr<Stream> stream) {
     auto [not_sent, sent] = co_await http::async_write(*stream, reply, as_result);
     static_cast<void>(sent);
     if (not_sent) break;
+    if (!error) continue;
+    // Closing with unread bytes would reset the connection, and a refused device would never see why.
+    socket.expires_after(farewell_time);
+    std::array<char, 16 * 1024> unread;
+    for (std::size_t bytes = 0; bytes < farewell_bytes_max;) {
+      auto [gone, more] = co_await stream->async_read_some(asio::buffer(unread), as_result);
+      if (gone) break;
+      bytes += more;
+    }
   }
-  // Closing with unread bytes would reset the connection, and a refused device would never see why.
   socket.expires_after(farewell_time);
   auto [not_closed] = co_await stream->async_shutdown(as_result);
   static_cast<void>(not_closed);

@@ -212,6 +212,7 @@ TEST_F(Server, what_is_no_management_message_is_refused_in_http) {
   EXPECT_EQ(status("x", "application/vnd.syncml.dm+xml", "/"), "404");
   EXPECT_EQ(status("x", "application/vnd.syncml.dm+xml", "/dmx"), "404");
   EXPECT_EQ(status(std::string(300 * 1024, 'x')), "413");
+  EXPECT_EQ(status(std::string(7 << 20, 'x')), "413") << "who is still sending hears it too";
   Client client(port, device_.get());
   client.send("GARBAGE\r\n\r\n");
   EXPECT_EQ(status_of(client.answer()).substr(0, 3), "400");
