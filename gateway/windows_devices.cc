@@ -124,12 +124,14 @@ void WindowsDevices::tick() {
   if (clock_.steady() - looked_ < config_.enrolments_check) return;
   looked_ = clock_.steady();
   if (stamp() == loaded_) return;
+  const auto before = table();
   if (auto read = load(); !read) {
     log_.error("the enrolment table was not taken, the one before stays", kv("code", read.error().code), kv("why", read.error().message));
     loaded_ = stamp();  // said once for each change
     return;
   }
   settle_rows();
+  forget_channels_of_before(*before);
 }
 
 // ---- The table
@@ -243,6 +245,17 @@ void WindowsDevices::revoke_removed() {
     log_.info("Windows device removed", kv("agent", agent.raw()));
     withdraw(agent);
     ways_.stands(agent, false);
+  }
+}
+
+// A channel belongs to an enrolment; a device that has another certificate now shows a new one in its next session (wns-mdm-push 8.1).
+void WindowsDevices::forget_channels_of_before(const adapters::Enrolments& before) {
+  if (!waker_) return;
+  const auto rows = table();
+  for (const DmEnrolment& row : rows->rows()) {
+    const DmEnrolment* old = before.of_device(row.device_id);
+    if (!old || (old->fingerprint == row.fingerprint && old->serial == row.serial && old->issuer == row.issuer)) continue;
+    if (const auto device = devices_.find_by_key(windows_key(row.device_id))) waker_->forget(device->id);
   }
 }
 

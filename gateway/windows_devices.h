@@ -110,6 +110,7 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   Result<void> load();
   Stamp stamp() const;
   void settle_rows();
+  void forget_channels_of_before(const adapters::Enrolments& before);
   Result<AgentId> ensure(const adapters::DmEnrolment& row);
   Result<adapters::DmDevice> who(const adapters::DmPeer& peer);
   void revoke_removed();

@@ -65,20 +65,20 @@ class Windows : public StoreTest {
     close();
   }
 
-  void write_table(const std::vector<std::pair<std::string, std::string>>& rows) {
+  void write_table(const std::vector<std::pair<std::string, std::string>>& rows, char filler = 'a') {
     const std::string next = table_ + ".next";
     {
       std::ofstream file(next);
       for (const auto& [name, id] : rows) {
-        file << "[[device]]\nname = \"" << name << "\"\ndevice_id = \"" << id << "\"\ncertificate_sha256 = \"" << print_of(id) << "\"\n";
+        file << "[[device]]\nname = \"" << name << "\"\ndevice_id = \"" << id << "\"\ncertificate_sha256 = \"" << print_of(id, filler) << "\"\n";
       }
     }
     std::filesystem::rename(next, table_);
   }
-  static std::string print_of(const std::string& id) {
+  static std::string print_of(const std::string& id, char filler = 'a') {
     std::string print;
     for (const char c : id.substr(0, 32)) print += std::isxdigit(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : '0';
-    return print + std::string(64 - print.size(), 'a');
+    return print + std::string(64 - print.size(), filler);
   }
   static adapters::DmPeer peer(const std::string& id) {
     adapters::DmPeer made;
@@ -231,6 +231,23 @@ TEST_F(Windows, a_row_that_goes_revokes_its_device_and_one_that_returns_lets_it_
   windows_->tick();
   EXPECT_EQ(registry().find(id)->state, store::DeviceState::active);
   EXPECT_EQ(visit("0A01"), "done");
+}
+
+TEST_F(Windows, a_device_that_enrolled_anew_begins_without_a_channel) {
+  write_table({{"PC-1", "0A01"}});
+  build();
+  EXPECT_EQ(visit("0A01"), "done");
+  const AgentId id = agent("0A01");
+  const auto forgotten = [&] { return std::count(waker_.told.begin(), waker_.told.end(), "forget " + id.raw()); };
+  write_table({{"PC-1", "0A01"}, {"PC-2", "0A02"}});
+  clock_.advance(seconds(10));
+  windows_->tick();
+  EXPECT_EQ(forgotten(), 0) << "the table changed, its certificate did not";
+  write_table({{"PC-1", "0A01"}, {"PC-2", "0A02"}}, 'b');
+  clock_.advance(seconds(10));
+  windows_->tick();
+  EXPECT_EQ(forgotten(), 1);
+  EXPECT_EQ(visit("0A01"), "mdm.unknown_certificate") << "the certificate of before";
 }
 
 TEST_F(Windows, a_device_an_operator_revoked_stays_revoked) {
