@@ -68,7 +68,12 @@ SteadyTime AppPace::next_at(SteadyTime now) {
 
 bool HostPace::can_start(SteadyTime now) const {
   if (open_until_) return now >= *open_until_ && !probing_;
-  return in_flight_ < settings_.connections_per_host_max;
+  return in_flight_ < most_at_once();
+}
+
+std::uint32_t HostPace::most_at_once() const {
+  if (answered_) return settings_.connections_per_host_max;
+  return std::min(settings_.connections_per_host_max, settings_.breaker_failures > failures_ ? settings_.breaker_failures - failures_ : 1);
 }
 
 bool HostPace::started(SteadyTime now) {
@@ -86,6 +91,7 @@ void HostPace::finished(bool was_probe, End end, milliseconds wait, SteadyTime n
     // One that left before the breaker opened says nothing about now.
     if (open_until_ && !was_probe) return;
     failures_ = opened_ = 0;
+    answered_ = true;
     open_until_.reset();
     return;
   }
@@ -94,6 +100,7 @@ void HostPace::finished(bool was_probe, End end, milliseconds wait, SteadyTime n
     return;
   }
   ++failures_;
+  answered_ = false;
   if ((open_until_ && !was_probe) || (!open_until_ && failures_ < settings_.breaker_failures)) return;
   const auto doubled = settings_.breaker_base * (std::int64_t{1} << std::min<std::uint32_t>(opened_, 20));
   ++opened_;
@@ -102,7 +109,7 @@ void HostPace::finished(bool was_probe, End end, milliseconds wait, SteadyTime n
 
 SteadyTime HostPace::next_at(SteadyTime now) const {
   if (open_until_) return probing_ ? SteadyTime::max() : std::max(now, *open_until_);
-  return in_flight_ < settings_.connections_per_host_max ? now : SteadyTime::max();
+  return in_flight_ < most_at_once() ? now : SteadyTime::max();
 }
 
 }  // namespace greengate::adapters

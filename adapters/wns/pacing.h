@@ -58,6 +58,8 @@ class AppPace {
 
 /// How one host of WNS is treated: connections, and a breaker that opens after failures in a row and tries again with one probe.
 ///
+/// Limits    connections_per_host_max at once. A host that has not answered yet, or failed last, gets no more than the breaker still bears: a
+///           region that is down costs five connections, not sixteen that time out together.
 /// Source    wns-mdm-push R-41
 class HostPace {
  public:
@@ -77,8 +79,11 @@ class HostPace {
   SteadyTime last_used() const { return last_used_; }
 
  private:
+  std::uint32_t most_at_once() const;
+
   const WnsSettings& settings_;
   std::uint32_t in_flight_ = 0;
+  bool answered_ = false;       // the last to end was answered
   std::uint32_t failures_ = 0;  // in a row
   std::uint32_t opened_ = 0;    // since the last answer
   std::optional<SteadyTime> open_until_;  // past: half open

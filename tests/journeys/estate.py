@@ -140,16 +140,19 @@ class Estate:
     def refused_at_site(self):
         return [m for m in self.verdicts() if m["verdict"] == "refused"]
 
-    def metric(self, name, **labels):
-        """One of the gateway's numbers now; 0 when it has none of that name with these labels."""
+    def metrics(self):
+        """All of the gateway's numbers now, as text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.addresses["observe_port"], timeout=10)
         try:
             connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
+            return connection.getresponse().read().decode()
         finally:
             connection.close()
+
+    def metric(self, name, **labels):
+        """One of them; 0 when it has none of that name with these labels."""
         wanted = "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else ""
-        for line in text.splitlines():
+        for line in self.metrics().splitlines():
             if line.startswith(f"{name}{wanted} "):
                 return float(line.rsplit(" ", 1)[1])
         return 0.0

@@ -191,6 +191,9 @@ TEST(Tokens, AreAskedForOnceByTwoHundredDevices) {
 
 TEST(Tokens, RefusedForTwoHundredAreReplacedOnceAndEachPushIsSentOnceMore) {
   Lab lab;
+  lab.enroll(201);
+  lab.wake(201);  // the host has answered before, so it gets all its connections
+  ASSERT_EQ(lab.pushes.size(), 1u);
   lab.running = false;
   for (int i = 1; i <= 200; ++i) lab.enroll(i);
   for (int i = 1; i <= 200; ++i) lab.wake(i);
@@ -203,7 +206,7 @@ TEST(Tokens, RefusedForTwoHundredAreReplacedOnceAndEachPushIsSentOnceMore) {
   lab.advance(seconds(10));
   EXPECT_EQ(lab.token_requests, 2);
   for (int i = 1; i <= 200; ++i) EXPECT_LE(lab.pushes_to(i), 2u);
-  EXPECT_EQ(lab.pushes.size(), 216u);
+  EXPECT_EQ(lab.pushes.size(), 1u + 216u);
 }
 
 TEST(Tokens, RefusedTwiceStopTheAppAndNotTheChannels) {
@@ -429,8 +432,11 @@ TEST(Pace, FollowsWhatTheManagementServerCanTake) {
 
 TEST(Pace, HoldsRequestsPerAppAndPerHost) {
   Lab lab;
+  const auto host = [](int i) { return "h" + std::to_string(i % 10) + ".notify.windows.com"; };
+  for (int i = 501; i <= 510; ++i) lab.enroll(i, 1, host(i)), lab.wake(i);  // each host has answered before
+  ASSERT_EQ(lab.pushes.size(), 10u);
   lab.running = false;
-  for (int i = 1; i <= 500; ++i) lab.enroll(i, 1, "h" + std::to_string(i % 10) + ".notify.windows.com");
+  for (int i = 1; i <= 500; ++i) lab.enroll(i, 1, host(i));
   for (int i = 1; i <= 500; ++i) lab.wake(i);
   lab.hold = true;
   lab.advance(seconds(5));
@@ -500,6 +506,22 @@ TEST(Host, DistinguishesAProbeFromWhatLeftBefore) {
   EXPECT_TRUE(host.started(now()));
   host.finished(true, HostPace::End::answered, {}, now());
   EXPECT_TRUE(host.can_start(now()));
+}
+
+TEST(Host, ThatNeverAnsweredCostsNoMoreThanTheBreakerBears) {
+  WnsSettings settings = lab_settings();
+  HostPace host(settings);
+  JumpyClock clock;
+  const auto start_all = [&] {
+    std::uint32_t started = 0;
+    for (; started < 100 && host.can_start(clock.steady()); ++started) EXPECT_FALSE(host.started(clock.steady()));
+    return started;
+  };
+  EXPECT_EQ(start_all(), settings.breaker_failures);
+  host.finished(false, HostPace::End::failed, {}, clock.steady());
+  EXPECT_EQ(start_all(), 0u) << "another one would be one more than five";
+  host.finished(false, HostPace::End::answered, {}, clock.steady());
+  EXPECT_EQ(start_all(), settings.connections_per_host_max - (settings.breaker_failures - 2)) << "it lives";
 }
 
 TEST(Devices, ThatUnenrolAreForgotten) {

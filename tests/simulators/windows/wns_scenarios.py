@@ -320,4 +320,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    import wns_scenarios  # so that whoever imports this file has the same classes
+    sys.exit(wns_scenarios.main(sys.argv[1:]))
