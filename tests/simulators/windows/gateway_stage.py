@@ -342,7 +342,7 @@ class GatewayStage(Stage):
     def do_expect_app(self, state):
         def is_so():  # of any app, as each estate has the scenario's alone
             return re.search(f'greengate_wns_app_state{{[^}}]*state="{state}"}} 1', self.world.metrics())
-        self.until(f"the app to be {state}", is_so)
+        self.until(f"the app to be {state}", is_so, 90)  # the gateway takes stock once a minute
 
     def do_expect_token_requests(self, count=None, max_per_minute=None, max_per_hour=None, scope=None):
         asked = self.until("a token request", lambda: self.sim.requests("token", self.request_mark))
