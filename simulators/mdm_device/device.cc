@@ -3,6 +3,7 @@
 #include "simulators/common/text.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace greengate::sim::mdm {
 namespace {
@@ -17,8 +18,10 @@ Device::Device(World world, std::string name, std::string device_id, Issued cert
   world_.channels.attach(name_, this);
 }
 
-Device::~Device() {
-  world_.channels.detach(name_);
+Device::~Device() { leave(); }
+
+void Device::leave() {
+  if (!std::exchange(left_, true)) world_.channels.detach(name_);
 }
 
 void Device::begin() {

@@ -85,6 +85,8 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
  public:
   Device(World world, std::string name, std::string device_id, Issued certificate);
   ~Device() override;
+  /// Takes no more pushes. Before the service goes: a session under way may hold its device longer than that.
+  void leave();
 
   const std::string& name() const { return name_; }
   const std::string& device_id() const { return device_id_; }
@@ -158,6 +160,7 @@ class Device final : public wns::Receiver, public std::enable_shared_from_this<D
   void later(std::int64_t ms, std::function<void(Device&)> what);
 
   World world_;
+  bool left_ = false;
   const std::string name_;
   std::string device_id_;
   Issued certificate_;

@@ -56,6 +56,7 @@ Result<void> Fleet::start() {
 }
 
 void Fleet::stop() {
+  for (const auto& [name, device] : devices_) device->leave();
   devices_.clear();
 }
 

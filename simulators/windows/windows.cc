@@ -54,6 +54,7 @@ Result<void> Windows::start() {
 }
 
 void Windows::stop() {
+  fleet_.stop();
   wns_.stop();
 }
 

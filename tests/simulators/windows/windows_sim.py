@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import ssl
+import sys
 import subprocess
 import tempfile
 import urllib.parse
@@ -38,6 +39,8 @@ class Sim:
         code = self.process.wait(PATIENCE_S)
         self.process.stdout.close()
         self.log.close()
+        if code != 0:
+            sys.stderr.write((self.folder / "sim.log").read_text(errors="replace")[-12000:])
         return code
 
     def ask(self, method, path, body=None):
