@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 
@@ -61,7 +60,8 @@ std::vector<std::string> matching(const std::string& pattern) {
 }
 
 void put_octal(char* field, std::size_t size, std::uint64_t value) {
-  std::snprintf(field, size, "%0*llo", static_cast<int>(size) - 1, static_cast<unsigned long long>(value));
+  field[size - 1] = '\0';
+  for (std::size_t i = size - 1; i-- > 0; value >>= 3) field[i] = static_cast<char>('0' + (value & 7));
 }
 
 // A POSIX ustar header.
