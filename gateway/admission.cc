@@ -226,4 +226,9 @@ ReportVerdict Admission::report(Account& account, const v1::Report& report,
   return taken;
 }
 
+std::optional<Refusal> Admission::task_result(Account& account, SteadyTime now) const {
+  if (account.task_results.take(now)) return std::nullopt;
+  return Refusal{"flow.results", "More results of tasks a second than are taken; tell them again.", account.task_results.next_in()};
+}
+
 }  // namespace greengate::gateway

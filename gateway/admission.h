@@ -41,6 +41,9 @@ struct Refusal {
   std::chrono::milliseconds retry_after{0};
 };
 
+/// Words on what became of tasks, each of them a line in the log and a write to the disk. An agent that comes back tells of some 300 at most.
+constexpr std::uint32_t task_results_per_second = 20, task_results_burst = 512;
+
 /// What an agent has in our hands.
 struct Account {
   explicit Account(const AdmissionConfig& config)
@@ -49,6 +52,7 @@ struct Account {
   std::uint32_t in_flight = 0;  ///< Reports taken, no receipt yet.
   std::int64_t in_flight_bytes = 0;
   TokenBucket rate;
+  TokenBucket task_results{task_results_per_second, task_results_burst};
   /// A rejected report is never kept, so the next one must step over it: sequences up to `rejected_last` that are to
   /// be added to its `skipped`.
   std::uint64_t rejected_last = 0;
@@ -75,7 +79,7 @@ struct ReportVerdict {
 ///           walked and found within the bounds, so a small frame cannot unfold into a large message.
 /// Threads   The ingest thread; pure but for the Account it is given.
 /// Errors    Frames: frame.too_large, frame.malformed, frame.too_many_reports, frame.kind_unexpected, agent.unknown, agent.pending,
-///           agent.hello_first, agent.revoked, agent.replaced.
+///           agent.hello_first, agent.revoked, agent.replaced; flow.results.
 ///           Reports: report.sequence_zero, report.skipped, report.lane_unknown, report.kind_unknown, report.kind_reserved,
 ///           report.too_large (rejected);
 ///           flow.credits, flow.rate, gateway.busy (throttled).
@@ -92,6 +96,9 @@ class Admission {
   /// One report, in the frame's order. Taking it is entered in the account. `held_bytes`: of all agents, in our memory now.
   ReportVerdict report(Account& account, const v1::Report& report, std::int64_t held_bytes,
                        SteadyTime now) const;
+
+  /// One word on a task. Taking it is entered in the account.
+  std::optional<Refusal> task_result(Account& account, SteadyTime now) const;
 
  private:
   AdmissionConfig config_;

@@ -13,6 +13,7 @@ using store::EntryState;
 constexpr const char* unanswered_code = "push.unanswered";
 constexpr std::uint32_t entries_at_once_max = 1'000;
 constexpr int agents_per_release_max = 1'000;
+constexpr std::size_t code_bytes_max = 64;
 
 Counter push_counter(Metrics& metrics, const char* outcome) {
   return metrics.counter("greengate_fanout_pushes_total", "Client notifications by what became of them.",
@@ -31,6 +32,14 @@ Counter handed_counter(Metrics& metrics, const char* way) {
 std::string key_of(const adapters::BgbPush& push) {
   const std::string numbers = std::to_string(push.push_id) + "/" + std::to_string(push.task_id);
   return push.task_guid.empty() || push.task_guid.size() > 64 ? numbers : push.task_guid;
+}
+
+// An agent's word for a failure goes to logs and receipts: it has the form of a code, whatever was sent.
+std::string code_word(std::string_view given) {
+  std::string word(given.substr(0, code_bytes_max));
+  const auto fits = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'; };
+  std::replace_if(word.begin(), word.end(), [&](char c) { return !fits(c); }, '_');
+  return word;
 }
 
 }  // namespace
@@ -242,6 +251,7 @@ void FanOut::task_result(const AgentId& agent, const v1::TaskResult& result) {
   const std::uint64_t entry = result.notification_id();
   const v1::TaskOutcome outcome = result.outcome();
   if (outcome < v1::TASK_OUTCOME_ACCEPTED || outcome > v1::TASK_OUTCOME_NOT_COMPLETED) return;
+  const std::string code = code_word(result.code());
   // An end says that it was accepted, should that word have been lost.
   const bool accepted = outcome != v1::TASK_OUTCOME_FAILED && outcome != v1::TASK_OUTCOME_UNKNOWN_TASK;
   std::vector<PushName> pushes;
@@ -260,7 +270,7 @@ void FanOut::task_result(const AgentId& agent, const v1::TaskResult& result) {
   }
   results_[static_cast<std::size_t>(outcome) - 1].add();
   log_.info("agent told what came of a notification", kv("agent", agent.raw()), kv("notification", entry),
-            kv("outcome", v1::TaskOutcome_Name(outcome)), kv("code", result.code()));
+            kv("outcome", v1::TaskOutcome_Name(outcome)), kv("code", code));
   for (const PushName& push : pushes) {
     (accepted ? accepted_ : failed_).add();
     log_.info("push answered", kv("agent", agent.raw()), kv("push_id", push.push_id), kv("task_id", push.task_id),
@@ -270,14 +280,14 @@ void FanOut::task_result(const AgentId& agent, const v1::TaskResult& result) {
 
   switch (outcome) {
     case v1::TASK_OUTCOME_ACCEPTED: move(entry, agent, EntryState::accepted); break;
-    case v1::TASK_OUTCOME_COMPLETED: move(entry, agent, EntryState::done, result.code(), result.message()); break;
+    case v1::TASK_OUTCOME_COMPLETED: move(entry, agent, EntryState::done, code, result.message()); break;
     case v1::TASK_OUTCOME_NOT_COMPLETED:
       if (task != v1::TASK_UNSPECIFIED || !pushes.empty()) move(entry, agent, EntryState::accepted);
-      move(entry, agent, EntryState::failed, result.code().empty() ? "task.not_completed" : result.code(), result.message());
+      move(entry, agent, EntryState::failed, code.empty() ? "task.not_completed" : code, result.message());
       break;
     default:
       move(entry, agent, EntryState::failed,
-           !result.code().empty() ? result.code() : outcome == v1::TASK_OUTCOME_UNKNOWN_TASK ? "task.unknown" : "task.refused", result.message());
+           !code.empty() ? code : outcome == v1::TASK_OUTCOME_UNKNOWN_TASK ? "task.unknown" : "task.refused", result.message());
   }
   if (accepted && task == v1::TASK_MACHINE_POLICY) ways_.ask_policy(agent, config_.wave.delay(devices_.size()));
 }

@@ -99,6 +99,7 @@ void Ingest::Loop::obey(Session& session, v1::Frame& frame) {
     case v1::Frame::kEnrol: return enrol(session, frame.enrol());
     case v1::Frame::kPublish: return publish(session, *frame.mutable_publish());
     case v1::Frame::kTaskResult:
+      if (auto refusal = admission_.task_result(session.account, now_)) return refuse(session.route, &session, *refusal);
       if (task_result) task_result(session.agent, frame.task_result());
       return;
     case v1::Frame::kAsk: {

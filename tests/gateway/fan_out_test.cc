@@ -1,5 +1,6 @@
 #include "gateway/fan_out.h"
 
+#include "core/log.h"
 #include "core/metrics.h"
 #include "store/open_store.h"
 #include "tests/support/manual_clock.h"
@@ -7,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -375,6 +377,17 @@ TEST_F(FanOutTest, LetsNoAgentAnswerForAnother) {
   EXPECT_EQ(last_entry(), "handed");
   says(v1::TASK_OUTCOME_ACCEPTED);
   EXPECT_EQ(answers_, Lines{a_ + " 5/1005 yes"});
+}
+
+TEST_F(FanOutTest, LogsNoMoreOfAnAgentsWordThanACodeHas) {
+  static std::atomic<std::size_t> longest{0};
+  set_log_sink([](std::string_view line) { longest = std::max(longest.load(), line.size()); });
+  fan_out_->on_push(agent_, push(5, kPolicy));
+  says(v1::TASK_OUTCOME_FAILED, std::string(60'000, 'x'));
+  set_log_sink(nullptr);
+  EXPECT_GT(longest, 0u);
+  EXPECT_LT(longest, 1'000u);
+  EXPECT_EQ(last_entry(), "failed " + std::string(64, 'x'));
 }
 
 TEST_F(FanOutTest, TakesNoMoreThanItsBoundOfWaitingPushes) {

@@ -1,3 +1,4 @@
+#include "gateway/admission.h"
 #include "gateway/ingest.h"
 
 #include "core/log.h"
@@ -640,6 +641,32 @@ TEST_F(IngestTest, CarriesANotificationOutAndItsResultIn) {
     return task_results_ == std::vector<std::pair<std::string, std::uint64_t>>{{id_.raw(), 42}};
   }));
   EXPECT_FALSE(ingest_->send_notification(AgentId("ffffffffffffffff"), notification));
+}
+
+TEST_F(IngestTest, AFloodOfTaskResultsEndsAtItsBoundAndDisturbsNobodyElse) {
+  open();
+  auto flooding = greeted();
+  const AgentId flooder = id_;
+  auto other = greeted();
+  v1::Frame result;
+  result.mutable_task_result()->set_outcome(v1::TASK_OUTCOME_ACCEPTED);
+  for (std::uint64_t i = 1; i <= task_results_burst + 10; ++i) {
+    result.mutable_task_result()->set_notification_id(i);
+    flooding->send(result);
+  }
+  EXPECT_EQ(refusal(*flooding), "flow.results");
+  result.mutable_task_result()->set_notification_id(77);
+  other->send(result);
+  const auto taken_of = [&](const AgentId& agent) {
+    std::lock_guard lock(mutex_);
+    return std::count_if(task_results_.begin(), task_results_.end(), [&](const auto& each) { return each.first == agent.raw(); });
+  };
+  EXPECT_TRUE(eventually([&] { return taken_of(id_) == 1; }));
+  for (int more = 1; more < 10; ++more) EXPECT_EQ(refusal(*flooding), "flow.results");
+  EXPECT_EQ(taken_of(flooder), static_cast<std::ptrdiff_t>(task_results_burst));
+  clock_.advance(1s);
+  flooding->send(result);
+  EXPECT_TRUE(eventually([&] { return taken_of(flooder) == static_cast<std::ptrdiff_t>(task_results_burst) + 1; }));
 }
 
 TEST_F(IngestTest, AsksAnAgentForItsWholeState) {
