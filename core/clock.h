@@ -25,6 +25,7 @@ class SystemClock final : public Clock {
 
 /// Milliseconds since 1970 UTC: how times are stored and sent.
 std::int64_t to_millis(WallTime time);
+/// Takes any number, also a stranger's: what lies beyond two centuries either side of 1970 ends there.
 WallTime from_millis(std::int64_t millis);
 
 }  // namespace greengate

@@ -50,7 +50,8 @@ class Asked {
         if (path.starts_with(folder)) place = places_.find("/usr" + std::string(path));
       }
     }
-    if (place == places_.end()) return;
+    // A file that two packages claim is the first one's: else owners would grow with the lists.
+    if (place == places_.end() || found_.owner_of[place->second] != 0) return;
     if (current_ == 0) {
       current_ = static_cast<std::uint32_t>(found_.owners.size());
       found_.owners.push_back(pending_);

@@ -21,8 +21,9 @@ struct OwnersFound {
   bool whole = true;  ///< False when a database could be read only in part.
 };
 
-/// Which package each of `paths` belongs to. dpkg's and apk's lists are read once, as they stream
-/// by; rpm is asked once, when commands are allowed. Memory depends on `paths`, not on the lists.
+/// Which package each of `paths` belongs to: the first that claims it. dpkg's and apk's lists are
+/// read once, as they stream by; rpm is asked once, when commands are allowed. Memory depends on
+/// `paths`, not on the lists.
 OwnersFound look_up_owners(const Machine& machine, const std::vector<std::string>& paths,
                            Pace& pace);
 

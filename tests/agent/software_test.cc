@@ -496,6 +496,20 @@ TEST_F(Software, RpmsListIsUnderstood) {
                           "||"));
 }
 
+// A list in which package after package claims the same file costs no more than an honest one.
+TEST_F(Software, FileManyPackagesClaimIsTheFirstOnesAndTheOthersAreForgotten) {
+  std::string list;
+  for (int i = 0; i < 1'000; ++i)
+    list += "P:claims" + std::to_string(i) + "\nV:1\nF:usr/bin\nR:tool\n";
+  write(machine("lib/apk/db/installed"), list);
+  EXPECT_THAT(owners(scratch_, {"/usr/bin/tool", "/usr/bin/no"}),
+              ElementsAre("claims0|1|", "||"));
+  const Machine view(MachineView{scratch_.file("machine"), false, std::chrono::milliseconds(1)});
+  LaterClock clock;
+  Pace pace(0, 0, clock);
+  EXPECT_EQ(look_up_owners(view, {"/usr/bin/tool", "/usr/bin/no"}, pace).owners.size(), 2u);
+}
+
 TEST_F(Software, AlpinesListIsUnderstood) {
   write(machine("lib/apk/db/installed"),
         "P:busybox\nV:1.36-r2\nm:Someone <s@example.test>\nF:bin\nR:busybox\nF:\nR:top\n\n"

@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto found = look_up_owners(machine, paths, pace);
   must(found.owner_of.size() == paths.size(), "every path has its answer");
   must(!found.owners.empty() && found.owners.front() == Owner(), "the first owner is no package");
-  must(found.owners.size() <= paths.size() * 3 + 1, "only packages that own something are remembered");
+  must(found.owners.size() <= paths.size() + 1, "only packages that own something are remembered");
   for (const std::uint32_t owner : found.owner_of) must(owner < found.owners.size(), "every owner is known");
   for (const Owner& owner : found.owners)
     must(owner.name.size() <= 255 && owner.version.size() <= 255 + 21 && owner.vendor.size() <= 255, "a package's texts are bounded");
