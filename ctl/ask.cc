@@ -1,6 +1,7 @@
 #include "ctl/ask.h"
 
 #include "adapters/http/unix_client.h"
+#include "ctl/terminal.h"
 
 #include <boost/json.hpp>
 
@@ -26,7 +27,7 @@ Answer answer_of(const Options& options, const std::string& method, const std::s
 }
 
 int complain(const Answer& refusal) {
-  std::fprintf(stderr, "greengatectl: %s (%s)\n", refusal.message.c_str(), refusal.code.c_str());
+  std::fprintf(stderr, "greengatectl: %s (%s)\n", tamed(refusal.message, Lines::flatten).c_str(), tamed(refusal.code, Lines::flatten).c_str());
   return 1;
 }
 
@@ -37,7 +38,9 @@ int ask(const Options& options, const std::string& method, const std::string& ta
     if (options.as_json && !answer.json.empty()) std::printf("%s\n", answer.json.c_str());
     return complain(answer);
   }
-  std::printf("%s%s", options.as_json ? answer.json.c_str() : show(json::parse(answer.json)).c_str(), options.as_json ? "\n" : "");
+  // JSON is for programs, and escapes what would command a terminal, but for C1.
+  const std::string shown = options.as_json ? answer.json + "\n" : tamed(show(json::parse(answer.json)), Lines::keep);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
   return 0;
 }
 

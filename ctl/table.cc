@@ -1,5 +1,7 @@
 #include "ctl/table.h"
 
+#include "ctl/terminal.h"
+
 #include <algorithm>
 
 namespace greengate::ctl {
@@ -8,15 +10,6 @@ namespace {
 // Columns a UTF-8 text takes, near enough: one a code point.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-// What a device said of itself goes to an operator's terminal: no control characters.
-std::string tame(const std::string& text) {
-  std::string tamed = text;
-  for (char& c : tamed) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return tamed;
 }
 
 }  // namespace
@@ -31,7 +24,7 @@ std::string Table::text() const {
   for (const auto& row : rows_) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      line += tame(row[i]);
+      line += tamed(row[i], Lines::flatten);
       if (i + 1 < row.size()) line.append(widths[i] - width_of(row[i]) + 2, ' ');
     }
     text += line + "\n";
@@ -44,7 +37,7 @@ std::string facts(const std::vector<std::pair<std::string, std::string>>& pairs)
   for (const auto& [name, value] : pairs) widest = std::max(widest, width_of(name));
   std::string text;
   for (const auto& [name, value] : pairs) {
-    text += name + std::string(widest - width_of(name) + 2, ' ') + tame(value) + "\n";
+    text += name + std::string(widest - width_of(name) + 2, ' ') + tamed(value, Lines::flatten) + "\n";
   }
   return text;
 }

@@ -1,3 +1,4 @@
+#include "ctl/terminal.h"
 #include "ctl/views.h"
 
 #include <boost/json.hpp>
@@ -7,6 +8,24 @@ namespace greengate::test {
 namespace {
 
 namespace json = boost::json;
+
+TEST(Terminal, GetsNoControlCharacterFromAStrangersWords) {
+  using ctl::Lines;
+  EXPECT_EQ(ctl::tamed("a\x1b[2J\x07\x7f\r b", Lines::keep), "a?[2J??? b");
+  EXPECT_EQ(ctl::tamed("one\ttwo\nthree", Lines::keep), "one\ttwo\nthree");
+  EXPECT_EQ(ctl::tamed("one\ttwo\nthree", Lines::flatten), "one?two?three");
+  EXPECT_EQ(ctl::tamed("\xC2\x9B" "31m \xC3\xBC \xC2\xA7 \xE2\x80\xA6 \xC2", Lines::flatten), "?31m \xC3\xBC \xC2\xA7 \xE2\x80\xA6 \xC2");
+  EXPECT_EQ(ctl::tamed(std::string_view("\0", 1), Lines::keep), "?");
+}
+
+TEST(Notifications, AnAgentsWordsCannotCommandTheTerminal) {
+  const std::string shown = ctl::show_notification(json::parse(
+      R"({"id": 17, "task": "restart", "origin": "site", "created_at_ms": 0, "expires_at_ms": 1000, "devices": 1, "states": {"failed": 1},
+          "entries": [{"notification": 99, "agent": "a1", "host_name": "db\u001b]0;x\u0007", "state": "failed", "changed_at_ms": 500, "code": "task.vetoed", "message": "\u009b2J"}]})"));
+  EXPECT_EQ(shown.find('\x1b'), std::string::npos);
+  EXPECT_EQ(shown.find("\xC2\x9B"), std::string::npos);
+  EXPECT_NE(shown.find("db?]0;x?"), std::string::npos) << shown;
+}
 
 TEST(IndentedXml, PutsEachElementOnALineAndKeepsItsText) {
   EXPECT_EQ(ctl::indented_xml("<?xml version=\"1.0\"?><A><B x=\"1\">text</B><C/><D></D><E><![CDATA[<x>]]></E></A>"),
