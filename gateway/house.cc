@@ -271,7 +271,7 @@ Result<void> House::Rooms::build() {
   if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
-  lifecycle = std::make_unique<Lifecycle>(std::move(order));
+  lifecycle = std::make_unique<Lifecycle>(std::move(order), clock);
   return {};
 }
 
@@ -438,6 +438,7 @@ Result<void> House::start() {
 }
 
 void House::shut_down(SteadyTime drain_until) { rooms_->lifecycle->shut_down(drain_until); }
+std::string House::at() const { return rooms_->lifecycle->at(); }
 
 std::string House::addresses() const {
   return boost::json::serialize(boost::json::object{

@@ -321,6 +321,25 @@ TEST(HttpClient, EndsWhatIsUnderWayAtOnceWhenAbandoned) {
   EXPECT_EQ(bench.code(server), "http.stopping");
 }
 
+// Goal: whoever is at the very beginning when all is abandoned ends too, and does not wait for a silent server's deadline. Method: many starts
+// against as many ends, each a little later after the start than the one before.
+TEST(HttpClient, EndsWhatHasNotBegunToWaitWhenAbandoned) {
+  ScriptedServer server([&](ScriptedServer::Peer& peer) { peer.wait_for_close(); });
+  for (int round = 0; round < 400; ++round) {
+    Bench bench;
+    std::atomic<bool> begun{false};
+    auto waiting = std::async(std::launch::async, [&] {
+      begun = true;
+      return bench.code(server);
+    });
+    while (!begun) std::this_thread::yield();
+    for (int step = 0; step < round * 50; ++step) std::atomic_signal_fence(std::memory_order_seq_cst);
+    bench.client->abandon();
+    ASSERT_EQ(waiting.wait_for(milliseconds(10'000)), std::future_status::ready) << "in round " << round;
+    EXPECT_EQ(waiting.get(), "http.stopping");
+  }
+}
+
 TEST(HttpClient, EndsWhatIsUnderWayOnTheNetThreadWhenAbandoned) {
   Bench bench;
   ScriptedServer server([&](ScriptedServer::Peer& peer) {
