@@ -76,6 +76,8 @@ void Doors::drain(SteadyTime) { ready_ = false; }
 void Doors::stop() {
   admin_server_->stop();
   observe_server_->stop();
+  // The request in hand is answered; those that wait for their turn have nobody left to tell.
+  admin_thread_->pool.stop();
   admin_thread_->pool.join();
 }
 

@@ -226,8 +226,8 @@ Result<void> House::Rooms::build() {
   if (config.has_role("notify") && config.bgb.enabled) log_guessed_tasks(*tasks);
   task_parameters = std::make_unique<TaskParameters>(config.task_parameters, metrics);
   fan_out = std::make_unique<FanOut>(config.notifications, std::move(*tasks), devices, store->mailbox(), clock, metrics);
-  sweeper = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->sweep(); });
-  releaser = std::make_unique<Ticker>(milliseconds(100), [this] { fan_out->release(); });
+  sweeper = std::make_unique<Ticker>("late answers", milliseconds(100), [this] { fan_out->sweep(); });
+  releaser = std::make_unique<Ticker>("releaser", milliseconds(100), [this] { fan_out->release(); });
   notify_admin = std::make_unique<NotifyAdmin>(devices, store->mailbox(), clock, [this](Order order) -> Result<store::Posted> {
     v1::Notification task = order.parameters;
     task.set_task(order.task);
@@ -257,7 +257,7 @@ Result<void> House::Rooms::build() {
   if (auto built = build_windows(*sealer); !built) return built;
   preview = std::make_unique<workers::Preview>(config.mp, devices, *identities, *translator, *inventories);
   replayer = std::make_unique<Replayer>(reports, config.replay_per_second, clock, metrics);
-  replay_ticker = std::make_unique<Ticker>(milliseconds(100), [this] { replayer->tick(); });
+  replay_ticker = std::make_unique<Ticker>("replayer", milliseconds(100), [this] { replayer->tick(); });
   admin = std::make_unique<Admin>(devices, reports, clock, facts());
   doors = std::make_unique<Doors>(config.gateway, net.context(), *admin, metrics);
   connect();
@@ -271,7 +271,7 @@ Result<void> House::Rooms::build() {
   if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
-  lifecycle = std::make_unique<Lifecycle>(std::move(order));
+  lifecycle = std::make_unique<Lifecycle>(std::move(order), clock);
   return {};
 }
 
@@ -438,6 +438,7 @@ Result<void> House::start() {
 }
 
 void House::shut_down(SteadyTime drain_until) { rooms_->lifecycle->shut_down(drain_until); }
+std::string House::at() const { return rooms_->lifecycle->at(); }
 
 std::string House::addresses() const {
   return boost::json::serialize(boost::json::object{

@@ -22,8 +22,10 @@ class House {
   House& operator=(const House&) = delete;
 
   Result<void> start();
-  /// Ends what is in hand until the deadline; a second call from a signal skips the waiting by ending the process.
+  /// Ends what is in hand until the deadline, then lets go.
   void shut_down(SteadyTime drain_until);
+  /// What shut_down() waits for right now, for the log; empty when it waits for nobody. Any thread.
+  std::string at() const;
 
   /// One JSON line for scripts: where agents connect, the key they pin, the admin socket, the observe port.
   std::string addresses() const;

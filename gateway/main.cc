@@ -3,21 +3,23 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "gateway/config.h"
+#include "gateway/end.h"
 #include "gateway/house.h"
 
 #include <CLI/CLI.hpp>
 
-#include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <thread>
 
 namespace {
 
 constexpr int exit_failed = 1, exit_usage = 2, exit_bad_configuration = 78;
+
+// For letting go after the draining; what takes longer is left behind.
+constexpr std::chrono::milliseconds stop_margin{1'000};
 
 // Written beside and renamed, so that who waits for the file never reads half of it.
 bool write_ready_file(const std::string& path, const std::string& line) {
@@ -57,14 +59,8 @@ int main(int argc, char** argv) {
   if (greengate::parse_log_level(config.gateway.log_level, level)) greengate::set_log_level(level);
   const greengate::Log log("main");
 
-  // Blocked before any thread exists, so that only this one takes them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-
+  greengate::gateway::End end;  // before any other thread, so that only its own takes the signals
   const greengate::SystemClock clock;
   auto house = greengate::gateway::House::build(config, clock);
   if (!house) {
@@ -76,23 +72,21 @@ int main(int argc, char** argv) {
     return exit_failed;
   }
   log.info("ready", greengate::kv("version", GREENGATE_VERSION), greengate::kv("addresses", (*house)->addresses()));
+  end.ready();
   if (!config.gateway.ready_file.empty() && !write_ready_file(config.gateway.ready_file, (*house)->addresses())) {
     log.error("the ready file cannot be written", greengate::kv("path", config.gateway.ready_file));
+    end.watch(clock.steady() + stop_margin, [&house] { return (*house)->at(); });
     (*house)->shut_down({});
     return exit_failed;
   }
 
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
-  log.info("stopping", greengate::kv("signal", signal_number));
-  // A second signal skips the waiting: what is not settled returns by itself after the restart.
-  std::thread([signals] {
-    int second = 0;
-    sigwait(&signals, &second);
-    _exit(exit_failed);
-  }).detach();
-  (*house)->shut_down(clock.steady() + config.gateway.drain_timeout);
-  house->reset();
+  const int signal_number = end.wait();
+  log.info("stopping", greengate::kv("signal", signal_number), greengate::kv("drain_timeout_ms", config.gateway.drain_timeout));
+  const auto drain_until = clock.steady() + config.gateway.drain_timeout;
+  end.watch(drain_until + stop_margin, [&house] { return (*house)->at(); });
+  (*house)->shut_down(drain_until);
   log.info("stopped");
+  end.everything_is_kept(clock.steady() + stop_margin);
+  house->reset();
   return 0;
 }

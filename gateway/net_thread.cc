@@ -44,7 +44,8 @@ struct Ticker::State {
   std::thread thread;
 };
 
-Ticker::Ticker(std::chrono::milliseconds every, std::function<void()> tick) : state_(std::make_unique<State>()) {
+Ticker::Ticker(std::string_view name, std::chrono::milliseconds every, std::function<void()> tick)
+    : name_(name), state_(std::make_unique<State>()) {
   state_->every = every;
   state_->tick = std::move(tick);
 }

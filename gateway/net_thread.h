@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 namespace boost::asio {
 class io_context;
@@ -32,16 +33,18 @@ class NetThread final : public Component {
 /// Calls `tick` every so often on a thread of its own until stopped; for sweeps that wait for nothing.
 class Ticker final : public Component {
  public:
-  Ticker(std::chrono::milliseconds every, std::function<void()> tick);
+  /// `name` lives as long as the program.
+  Ticker(std::string_view name, std::chrono::milliseconds every, std::function<void()> tick);
   ~Ticker() override;
 
-  std::string_view name() const override { return "ticker"; }
+  std::string_view name() const override { return name_; }
   Result<void> start() override;
   void drain(SteadyTime until) override;
   void stop() override;
 
  private:
   struct State;
+  const std::string_view name_;
   std::unique_ptr<State> state_;
 };
 

@@ -15,13 +15,17 @@ KeyPool::~KeyPool() { stop(); }
 Result<adapters::SigningKey> KeyPool::take() {
   if (stopping_) return fail(Remedy::halt, "keys.stopping", "the gateway is stopping.");
   if (auto key = ready_.pop_for(std::chrono::milliseconds(0))) return std::move(*key);
-  return make_();
+  auto made = make_(stopping_);
+  if (!made && stopping_) return fail(Remedy::halt, "keys.stopping", "the gateway is stopping.");
+  return made;
 }
 
 Result<void> KeyPool::start() {
   maker_ = std::thread([this] { make_keys(); });
   return {};
 }
+
+void KeyPool::refuse() { stopping_ = true; }
 
 void KeyPool::drain(SteadyTime) {}
 
@@ -36,7 +40,8 @@ void KeyPool::make_keys() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 10);
   const Log log("key_pool");
   while (true) {
-    auto key = make_();
+    auto key = make_(stopping_);
+    if (stopping_) return;
     if (!key) {
       log.error("no keys are made ahead any more", kv("code", key.error().code), kv("why", key.error().message));
       return;  // takers go on making their own, and hear why they cannot

@@ -20,14 +20,19 @@ namespace greengate::workers {
 /// Errors    keys.stopping (halt); what the maker fails with.
 class KeyPool : public Component {
  public:
-  using Maker = std::function<Result<adapters::SigningKey>()>;  ///< Called by several threads at once.
-  explicit KeyPool(std::uint32_t ready_max, Maker make = adapters::SigningKey::generate);
+  /// Called by several threads at once; returns soon when `unwanted` becomes true.
+  using Maker = std::function<Result<adapters::SigningKey>(const std::atomic<bool>& unwanted)>;
+  explicit KeyPool(std::uint32_t ready_max, Maker make = [](const std::atomic<bool>& unwanted) {
+    return adapters::SigningKey::generate(&unwanted);
+  });
   ~KeyPool() override;
 
   Result<adapters::SigningKey> take();
 
   std::string_view name() const override { return "key pool"; }
   Result<void> start() override;
+  /// Keys in the making are given up, also by who makes one itself.
+  void refuse() override;
   void drain(SteadyTime until) override;
   void stop() override;
 

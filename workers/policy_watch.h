@@ -90,6 +90,7 @@ class PolicyWatch : public Component, public InventoryPolicy {
 
   std::string_view name() const override { return "policy watch"; }
   Result<void> start() override;
+  void refuse() override { drain({}); }
   void drain(SteadyTime until) override;
   void stop() override;
   /// One due request on the caller's thread, for tests with a clock of their own; false when none is due.

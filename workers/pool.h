@@ -48,6 +48,7 @@ class Pool : public Component {
 
   std::string_view name() const override { return "worker pool"; }
   Result<void> start() override;
+  void refuse() override { drain({}); }
   void drain(SteadyTime until) override;
   /// Back when every worker has ended: after the message in its hand, which the courier's draining cuts short.
   void stop() override;

@@ -104,6 +104,7 @@ class SiteErrands : public Component {
 
   std::string_view name() const override { return "site errands"; }
   Result<void> start() override;
+  void refuse() override { drain({}); }
   void drain(SteadyTime until) override;
   void stop() override;
 

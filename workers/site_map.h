@@ -81,6 +81,7 @@ class SiteMap : public Component {
 
   std::string_view name() const override { return "site map"; }
   Result<void> start() override;
+  void refuse() override { drain({}); }
   void drain(SteadyTime until) override;
   void stop() override;
 

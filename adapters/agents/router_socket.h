@@ -24,7 +24,7 @@ struct RouterConfig {
   std::chrono::milliseconds handshake_time{10'000};
   std::chrono::milliseconds heartbeat_interval{15'000};
   std::chrono::milliseconds heartbeat_timeout{45'000};
-  std::chrono::milliseconds linger{2'000};  ///< How long closing waits for frames that are on their way out.
+  std::chrono::milliseconds linger{500};  ///< How long closing waits for frames that are on their way out.
   int backlog = 4'096;
 };
 

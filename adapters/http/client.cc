@@ -385,6 +385,8 @@ asio::awaitable<Result<std::unique_ptr<Connection>>> HttpClient::State::connect(
   } else {
     auto found = co_await resolve(loop.context, server, attempt);
     if (!found) co_return pass(found);
+    // The name's answer and the end may come in the same breath.
+    if (attempt.expired || limit->passed()) co_return connect_timeout("resolving the server's name");
     endpoints = std::move(*found);
     if (config.public_addresses_only) std::erase_if(endpoints, [](const tcp::endpoint& to) { return !is_public(to.address()); });
     if (endpoints.empty())
@@ -553,6 +555,8 @@ asio::awaitable<Result<HttpResponse>> HttpClient::State::exchange(Loop& loop,
   if (!head) co_return pass(head);
   const Wiped wiped(*head);
   for (auto connection = take_kept(loop, request.server);; connection = nullptr) {
+    // Ended before it waited for anything: nobody would end it a second time.
+    if (attempt.expired) co_return http_error("sending the request", asio::error::operation_aborted);
     if (!connection) {
       auto made = co_await connect(loop, request.server, attempt);
       if (!made) co_return pass(made);

@@ -137,8 +137,22 @@ struct SigningKey::State {
   std::string blob_hex;
 };
 
-Result<SigningKey> SigningKey::generate() {
-  Pkey key(EVP_RSA_gen(key_bits));
+Result<SigningKey> SigningKey::generate(const std::atomic<bool>* unwanted) {
+  const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> maker(EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr),
+                                                                         &EVP_PKEY_CTX_free);
+  EVP_PKEY* made = nullptr;
+  if (maker && EVP_PKEY_keygen_init(maker.get()) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(maker.get(), key_bits) == 1) {
+    // Asked for every number that might be a prime; 0 ends it.
+    if (unwanted) {
+      EVP_PKEY_CTX_set_app_data(maker.get(), const_cast<std::atomic<bool>*>(unwanted));
+      EVP_PKEY_CTX_set_cb(maker.get(), [](EVP_PKEY_CTX* context) {
+        return static_cast<const std::atomic<bool>*>(EVP_PKEY_CTX_get_app_data(context))->load() ? 0 : 1;
+      });
+    }
+    EVP_PKEY_generate(maker.get(), &made);
+  }
+  Pkey key(made);
+  if (!key && unwanted && *unwanted) return fail(Remedy::halt, "mp.key_unwanted", "Nobody needs the key any more.");
   auto state = std::make_shared<State>(std::move(key));
   if (!state->key || !state->prepare())
     return fail(Remedy::retry, "mp.sign", "The cryptography library could not make an RSA key.");

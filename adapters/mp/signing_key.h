@@ -5,6 +5,7 @@
 #include "core/ids.h"
 #include "core/result.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,7 +18,7 @@ namespace greengate::adapters {
 /// PKCS#1 v1.5 with the
 ///           hash's OID, reversed, upper-case hex.
 /// Threads   Any, at the same time.
-/// Errors    mp.key (reject: not a usable RSA key), mp.sign (retry: the library failed).
+/// Errors    mp.key (reject: not a usable RSA key), mp.sign (retry: the library failed), mp.key_unwanted (halt).
 /// Source    mp-protocol 3.3, 3.5, 4.3.
 class SigningKey {
  public:
@@ -25,8 +26,9 @@ class SigningKey {
   SigningKey() = default;
 
   /// Takes tens to hundreds of milliseconds: for the pool of keys made ahead, never while an agent
-  /// waits.
-  static Result<SigningKey> generate();
+  /// waits. Once `unwanted` is set it ends within moments, with mp.key_unwanted (halt): on a busy machine the thread that makes keys may
+  /// wait for the processor ten times as long as it needs it.
+  static Result<SigningKey> generate(const std::atomic<bool>* unwanted = nullptr);
   /// RSA, 2048 to 4096 bits, public exponent up to 32 bits.
   static Result<SigningKey> from_pkcs8_der(std::string_view der);
   /// A secret: seal it before it touches the disk.

@@ -24,6 +24,7 @@ using std::chrono::milliseconds;
 constexpr auto stock_every = std::chrono::minutes(1);
 constexpr milliseconds turn_spacing{5};     // so that a bucket of many a second does not mean as many timers
 constexpr milliseconds keep_retry{1'000};   // after the book failed
+constexpr milliseconds records_patience{500};  // at the stop, beyond the draining
 constexpr std::size_t records_at_once = 256;
 
 /// Nobody is ever woken; what is told of sessions is forgotten.
@@ -149,6 +150,7 @@ class Sender final : public Waker {
     bool keeping_stopped = false;
     bool keeping = false;  // the keeper holds records it has not written yet
     std::condition_variable records_wait, settled;
+    std::atomic<bool> records_dropped{false};  // the disk had its time
 
     std::vector<std::unique_ptr<TokenSource>> sources;  // read only
     std::unique_ptr<HttpClient> pushes, tokens;
@@ -356,7 +358,7 @@ void Sender::Inside::keep_records() {
     }
     lock.unlock();
     bool failed = false;
-    while (!records.empty() && !failed) {
+    while (!records.empty() && !failed && !records_dropped) {
       auto& [device, text] = records.back();
       auto kept = book.keep(device, text);
       if (kept) {
@@ -368,8 +370,13 @@ void Sender::Inside::keep_records() {
       }
     }
     lock.lock();
-    if (!failed) continue;
-    if (keeping_stopped) return;
+    if (!failed && !records_dropped) continue;
+    if (keeping_stopped) {
+      for (auto& [device, text] : records) wipe(text);
+      keeping = false;
+      settled.notify_all();
+      return;
+    }
     records_wait.wait_for(lock, keep_retry, [this] { return keeping_stopped; });
   }
 }
@@ -391,7 +398,14 @@ void Sender::Inside::stop(const std::shared_ptr<Inside>& self) {
     keeping_stopped = true;
   }
   records_wait.notify_all();
-  if (keeper.joinable()) keeper.join();
+  if (keeper.joinable()) {
+    // A channel that the disk does not take by then is one its device has to tell again.
+    std::unique_lock lock(mutex);
+    settled.wait_for(lock, records_patience, [this] { return !keeping && !core.has_records(); });
+    records_dropped = true;
+    lock.unlock();
+    keeper.join();
+  }
   pushes->abandon();
   tokens->abandon();
   asio::post(net, [self] {

@@ -11,6 +11,9 @@ namespace {
 const Log log("store");
 constexpr std::chrono::seconds kComplainEvery{
     10};  // a full disk fails every group; one line in a while is enough
+constexpr std::chrono::milliseconds kStopPatience{500};
+
+Error stopping_error() { return {Remedy::halt, "store.stopping", "The store is shutting down.", {}}; }
 }  // namespace
 
 Writer::Writer(Database database, std::uint32_t page_bytes, WriterOptions options,
@@ -43,7 +46,7 @@ void Writer::submit(std::unique_ptr<Change> change) {
     work_.notify_one();
     return;
   }
-  const Error stopping{Remedy::halt, "store.stopping", "The store is shutting down.", {}};
+  const Error stopping = stopping_error();
   change->finish(&stopping);
 }
 
@@ -59,8 +62,11 @@ bool Writer::wait_idle(std::chrono::milliseconds patience) {
 
 void Writer::stop() {
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     stopping_ = true;
+    work_.notify_all();
+    if (thread_.joinable()) idle_.wait_for(lock, kStopPatience, [this] { return waiting_.empty() && !busy_; });
+    overdue_ = true;
   }
   work_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -84,6 +90,15 @@ void Writer::run() {
       if (waiting_.empty()) idle_.notify_all();
       work_.wait_until(lock, next_housekeeping, [this] { return !waiting_.empty() || stopping_; });
       if (waiting_.empty() && stopping_) return;
+      if (overdue_) {
+        const Error stopping = stopping_error();
+        group.swap(waiting_);
+        waiting_bytes_ = 0;
+        lock.unlock();
+        log.warn("changes not written before the stop", kv("changes", group.size()));
+        for (auto& change : group) change->finish(&stopping);
+        return;
+      }
       std::size_t taken = 0;
       std::size_t bytes = 0;
       while (taken < waiting_.size() && taken < options_.group_changes_max &&

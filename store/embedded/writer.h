@@ -82,7 +82,8 @@ class Writer {
   std::size_t pending_bytes() const;
   /// True when everything submitted so far is finished; false when `patience` is over.
   bool wait_idle(std::chrono::milliseconds patience);
-  /// Finishes what waits, then ends the thread. May come twice.
+  /// Writes what waits as far as half a second allows, then ends the thread after the group in hand; the rest fails with "store.stopping".
+  /// May come twice.
   void stop();
 
  private:
@@ -108,6 +109,7 @@ class Writer {
   std::condition_variable work_, idle_;
   std::vector<std::unique_ptr<Change>> waiting_;
   std::size_t waiting_bytes_ = 0;
+  bool overdue_ = false;  ///< What waits is not written any more.
   bool busy_ = false;
   bool stopping_ = false;
 

@@ -64,6 +64,28 @@ TEST_F(FailingDisk, ABatchAlreadyOnItsWayBehindAFailedOneIsOutOfOrder) {
   EXPECT_EQ(second.get_future().get(), Outcomes{Kept::out_of_order});
 }
 
+// Goal: a slow disk delays the end by what is on its way, not by all that waits. Method: many groups of one report each, most of which cannot be
+// written in the time the store has to stop; each is told the truth.
+TEST_F(FailingDisk, ASlowDiskIsNotWaitedForAtTheStopAndNothingSaidToBeKeptIsLost) {
+  constexpr std::uint64_t reports = 100;
+  options_.writer.group_changes_max = 1;
+  open();
+  disk().sync_takes_ms = 50;
+  std::atomic<std::uint64_t> kept{0}, refused{0};
+  for (std::uint64_t sequence = 1; sequence <= reports; ++sequence)
+    queue().keep({report("a", sequence)}, [&](auto result) {
+      if (result && result->front().kept == Kept::stored) ++kept;
+      if (!result && result.error().remedy == Remedy::halt) ++refused;
+    });
+  store_->drain(clock_.steady());
+  store_->stop();
+  EXPECT_EQ(kept + refused, reports) << "each is answered, and once";
+  EXPECT_GT(refused, 0u);
+  disk().heal();
+  reopen();
+  EXPECT_EQ(queue().last_sequence(AgentId("a"), 1), kept);
+}
+
 TEST_F(FailingDisk, ASettlementThatFailsLeavesTheReportsLeased) {
   open();
   keep_sequences("a", 1, 2);

@@ -21,10 +21,13 @@ class FaultVfs {
   std::atomic<std::int64_t> writes_left{-1};
   /// Every sync fails as a broken device does.
   std::atomic<bool> sync_fails{false};
+  /// Every sync takes this much longer, as on a disk others keep busy.
+  std::atomic<int> sync_takes_ms{0};
 
   void heal() {
     writes_left = -1;
     sync_fails = false;
+    sync_takes_ms = 0;
   }
 
  private:
@@ -63,6 +66,7 @@ class FaultVfs {
       return real(f)->pMethods->xTruncate(real(f), n);
     };
     methods_.xSync = [](sqlite3_file* f, int flags) {
+      if (const int extra = instance().sync_takes_ms; extra > 0) sqlite3_sleep(extra);
       return instance().sync_fails ? SQLITE_IOERR_FSYNC : real(f)->pMethods->xSync(real(f), flags);
     };
     methods_.xFileSize = [](sqlite3_file* f, sqlite3_int64* n) {

@@ -222,7 +222,7 @@ class IdentityStepsTest : public ::testing::Test {
       std::vector<adapters::SigningKey> made;
       std::size_t at = 0;
     };
-    return [keys = std::make_shared<Keys>()]() -> Result<adapters::SigningKey> {
+    return [keys = std::make_shared<Keys>()](const std::atomic<bool>&) -> Result<adapters::SigningKey> {
       std::lock_guard lock(keys->mutex);
       if (keys->made.size() < 3) keys->made.push_back(adapters::SigningKey::generate().value());
       return keys->made[keys->at++ % 3];

@@ -321,6 +321,23 @@ TEST(HttpClient, EndsWhatIsUnderWayAtOnceWhenAbandoned) {
   EXPECT_EQ(bench.code(server), "http.stopping");
 }
 
+// Goal: an exchange that is ended before it waits for anything, by its deadline or by the gateway's stop, does not begin after all, as nobody
+// would end it a second time. Method: a deadline that has passed when it first runs, a kept connection, and a server that answers no more.
+TEST(HttpClient, DoesNotBeginOnceItsEndHasCome) {
+  Bench bench;
+  ScriptedServer server([&](ScriptedServer::Peer& peer) {
+    peer.read_request();
+    peer.send(ok);
+    peer.wait_for_close();
+  });
+  ASSERT_EQ(bench.code(server), "reply 200");
+  auto waiting = std::async(std::launch::async, [&] { return bench.code(server, milliseconds(0)); });
+  const bool ended = waiting.wait_for(patience) == std::future_status::ready;
+  if (!ended) bench.client->abandon();
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(waiting.get(), "http.timeout");
+}
+
 TEST(HttpClient, EndsWhatIsUnderWayOnTheNetThreadWhenAbandoned) {
   Bench bench;
   ScriptedServer server([&](ScriptedServer::Peer& peer) {

@@ -72,6 +72,16 @@ TEST(SigningKey, SurvivesBeingStoredAndLoaded) {
   EXPECT_EQ(made->public_key_blob_hex(), loaded->public_key_blob_hex());
 }
 
+TEST(SigningKey, IsNotMadeToItsEndWhenNobodyWantsItAnyMore) {
+  const std::atomic<bool> unwanted{true};
+  const auto made = SigningKey::generate(&unwanted);
+  ASSERT_FALSE(made);
+  EXPECT_STREQ(made.error().code, "mp.key_unwanted");
+  EXPECT_EQ(made.error().remedy, Remedy::halt);
+  const std::atomic<bool> wanted{false};
+  EXPECT_TRUE(SigningKey::generate(&wanted));
+}
+
 TEST(SigningKey, RefusesWhatIsNoRsaKeyOfItsSize) {
   const std::string whole = *vector_key().pkcs8_der();
   for (std::size_t length = 0; length < whole.size(); length += 7) {
