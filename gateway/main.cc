@@ -18,8 +18,9 @@ namespace {
 
 constexpr int exit_failed = 1, exit_usage = 2, exit_bad_configuration = 78;
 
-// For letting go after the draining; what takes longer is left behind.
-constexpr std::chrono::milliseconds stop_margin{1'000};
+// For letting go after the draining, usually a fraction of a second; on a machine whose processors are all taken it may be more. What takes
+// longer is left behind.
+constexpr std::chrono::milliseconds stop_margin{3'000};
 
 // Written beside and renamed, so that who waits for the file never reads half of it.
 bool write_ready_file(const std::string& path, const std::string& line) {
