@@ -1,5 +1,7 @@
 #include "adapters/bgb/http_binding.h"
 
+#include "adapters/bgb/xml_text.h"
+
 #include <openssl/evp.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
@@ -35,32 +37,6 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&apos;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 // One pass, so that a value which looks like a place is not taken for one.
@@ -237,7 +213,9 @@ Result<HttpMessageRequest> HttpBinding::request(HttpPurpose purpose, const Messa
   if (!signed_hook) return pass(signed_hook);
 
   HttpMessageRequest request;
-  const std::string source = escaped(signer.sms_id.raw()), type = escaped(profile_.client_type);
+  std::string source, type;
+  append_escaped(source, signer.sms_id.raw(), XmlPlace::anywhere);
+  append_escaped(type, profile_.client_type, XmlPlace::anywhere);
   const std::string header =
       filled(http.header_xml, {{"{source_id}", source}, {"{source_type}", type}, {"{hooks}", *signed_hook}});
   // A request that only waits carries no message: type "None".
