@@ -1,6 +1,7 @@
 #include "adapters/bgb/http_binding.h"
 
 #include "adapters/bgb/xml_text.h"
+#include "core/openssl_handles.h"
 
 #include <openssl/evp.h>
 #include <openssl/err.h>
@@ -89,14 +90,6 @@ std::string sms_id_bytes(std::string_view sms_id) {
   return out;
 }
 
-template <auto free_function>
-struct Freed {
-  template <class T>
-  void operator()(T* raw) const {
-    free_function(raw);
-  }
-};
-
 }  // namespace
 
 milliseconds retry_after_of(std::string_view value, WallTime now) {
@@ -173,9 +166,9 @@ Result<std::string> HttpBinding::hook(const HttpSigner& signer, std::string_view
   const HttpProfile& http = profile_.http;
   if (http.signs == HttpProfile::Signs::nothing) return std::string();
   const auto* bytes = reinterpret_cast<const unsigned char*>(signer.private_key_der.data());
-  const std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>> info(
+  const openssl::Pkcs8 info(
       d2i_PKCS8_PRIV_KEY_INFO(nullptr, &bytes, static_cast<long>(signer.private_key_der.size())));
-  const std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>> key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
+  const openssl::Pkey key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
   const auto refuse = [](const char* why) {
     ERR_clear_error();
     return fail(Remedy::reject, "bgb.identity", std::string("A message cannot be signed: ") + why + ".");
@@ -184,7 +177,7 @@ Result<std::string> HttpBinding::hook(const HttpSigner& signer, std::string_view
 
   const std::string id = sms_id_bytes(signer.sms_id.raw());
   const std::string_view covered = http.signs == HttpProfile::Signs::payload && !payload.empty() ? payload : std::string_view(id);
-  const std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>> context(EVP_MD_CTX_new());
+  const openssl::DigestContext context(EVP_MD_CTX_new());
   std::size_t size = static_cast<std::size_t>(EVP_PKEY_get_size(key.get()));
   std::string signature(size, '\0');
   if (!context || EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) != 1 ||
