@@ -182,10 +182,12 @@ asio::awaitable<void> HttpClient::State::exchange_into(
     Loop& loop, const HttpRequest& request, Attempt& attempt,
     std::optional<Result<HttpResponse>>& answer) {
   auto result = co_await exchange(loop, request, attempt);
-  if (!result && attempt.abandoned)
-    result = fail(Remedy::halt, "http.stopping", "The exchange was abandoned.");
   (result ? replies : errors).add();
-  answer.emplace(std::move(result));
+  if (!result && attempt.abandoned) {
+    answer.emplace(fail(Remedy::halt, "http.stopping", "The exchange was abandoned."));
+  } else {
+    answer.emplace(std::move(result));
+  }
 }
 
 Result<std::unique_ptr<HttpClient>> HttpClient::create(asio::io_context& net,
