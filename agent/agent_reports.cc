@@ -44,8 +44,6 @@ Fact last_of(Collection what) {
 
 }  // namespace
 
-// ---- collections ----
-
 void Agent::collect_what_is_due() {
   if (!collecting_ || runner_.running()) return;
   // Discovery first: it is small, and says who the inventory is about.
