@@ -5,6 +5,7 @@
 #include "agent/conversation.h"
 #include "agent/door.h"
 #include "agent/files/sender.h"
+#include "agent/machine_names.h"
 #include "agent/outbox.h"
 #include "agent/schedule.h"
 #include "agent/state_directory.h"
@@ -17,15 +18,6 @@
 #include <string>
 
 namespace greengate::agent {
-
-/// The name and number people see, also in Hello: "greengate-agent 0.1.0".
-std::string agent_version();
-
-/// What Hello says about this machine without asking the network.
-struct MachineNames {
-  std::string host_name, fqdn, operating_system;
-};
-MachineNames machine_names();
 
 /// The agent at work: one thread, one loop over the link, the collection in hand, the outbox's
 /// other writers and the time.

@@ -193,7 +193,6 @@ Result<void> complete(Options& o) {
   }
   if (s.https_only && !s.tls)
     return fail(Remedy::reject, "option.tls", "--https-only needs --tls.");
-#if GREENGATE_SIM_NOTIFY
   if (!o.notify_config_file.empty()) {
     std::ifstream in(o.notify_config_file, std::ios::binary);
     std::stringstream text;
@@ -208,13 +207,11 @@ Result<void> complete(Options& o) {
     if (flags.http != none.http) o.notify_config.http = flags.http;
     if (flags.http_port != none.http_port) o.notify_config.http_port = flags.http_port;
   }
-#endif
   o.notify_config.bind_address = o.bind_address;
   o.notify_config.dir = std::filesystem::path(o.dir) / "notify";
   return read_checks(o, s.checks);
 }
 
-#if GREENGATE_SIM_NOTIFY
 /// The notification server on an io_context and a thread of its own, whatever the management
 /// point's are.
 class NotifyRunner {
@@ -254,7 +251,6 @@ class NotifyRunner {
   NotificationServer server_;
   std::thread thread_;
 };
-#endif
 
 int run(Options& o) {
   LogLevel level{};
@@ -264,21 +260,10 @@ int run(Options& o) {
     return code;
   };
   if (auto completed = complete(o); !completed) return give_up(completed.error(), 2);
-#if !GREENGATE_SIM_NOTIFY
-  if (o.notify) {
-    const Error error{Remedy::reject,
-                      "sim.no_notify",
-                      "This greengate-sim was built without the notification server.",
-                      {}};
-    return give_up(error, 2);
-  }
-#endif
-#if GREENGATE_SIM_NOTIFY
   if (o.calibrate.on) {
     auto calibrated = run_calibration(o.calibrate, o.notify_config, std::cout);
     return calibrated ? 0 : give_up(calibrated.error(), 1);
   }
-#endif
   const SystemClock clock;
   asio::io_context io(static_cast<int>(o.threads));
   asio::signal_set signals(io, SIGTERM, SIGINT);
@@ -295,7 +280,6 @@ int run(Options& o) {
       co_return mp->admin(request);
     });
   }
-#if GREENGATE_SIM_NOTIFY
   std::unique_ptr<NotifyRunner> notify;
   if (o.notify) {
     notify = std::make_unique<NotifyRunner>(o.notify_config, mp ? &mp->clients() : nullptr);
@@ -307,7 +291,6 @@ int run(Options& o) {
       co_return reply;
     });
   }
-#endif
   admin.mount("/health", [](AdminRequest) -> asio::awaitable<AdminReply> {
     co_return AdminReply(200, R"({"ok":true})");
   });

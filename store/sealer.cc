@@ -1,6 +1,7 @@
 #include "store/sealer.h"
 
 #include "core/descriptor.h"
+#include "core/openssl_handles.h"
 #include "core/random.h"
 
 #include <fcntl.h>
@@ -24,8 +25,6 @@ constexpr std::size_t kTagBytes = 16;
 constexpr char kVersion = 1;
 constexpr std::size_t kPlaintextBytesMax =
     16u << 20;  // identities are a few KiB; also keeps lengths within OpenSSL's int
-
-using Cipher = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
 
 const unsigned char* raw(std::string_view bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data());
@@ -110,7 +109,7 @@ Result<std::string> Sealer::seal(std::string_view plaintext, std::string_view co
   box[0] = kVersion;
   std::memcpy(box.data() + 1, nonce.data(), kNonceBytes);
   char* ciphertext = box.data() + 1 + kNonceBytes;
-  const Cipher cipher(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
+  const openssl::CipherContext cipher(EVP_CIPHER_CTX_new());
   int length = 0;
   const bool sealed =
       cipher &&
@@ -136,7 +135,7 @@ Result<std::string> Sealer::open(std::string_view box, std::string_view context)
       box.substr(1 + kNonceBytes, box.size() - 1 - kNonceBytes - kTagBytes);
   std::string tag(box.substr(box.size() - kTagBytes));
   std::string plaintext(ciphertext.size(), '\0');
-  const Cipher cipher(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
+  const openssl::CipherContext cipher(EVP_CIPHER_CTX_new());
   int length = 0;
   const bool opened =
       cipher &&

@@ -1,5 +1,8 @@
 #include "adapters/bgb/http_binding.h"
 
+#include "adapters/bgb/xml_text.h"
+#include "core/openssl_handles.h"
+
 #include <openssl/evp.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
@@ -35,32 +38,6 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&apos;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 // One pass, so that a value which looks like a place is not taken for one.
@@ -112,14 +89,6 @@ std::string sms_id_bytes(std::string_view sms_id) {
   out.append(2, '\0');
   return out;
 }
-
-template <auto free_function>
-struct Freed {
-  template <class T>
-  void operator()(T* raw) const {
-    free_function(raw);
-  }
-};
 
 }  // namespace
 
@@ -197,9 +166,9 @@ Result<std::string> HttpBinding::hook(const HttpSigner& signer, std::string_view
   const HttpProfile& http = profile_.http;
   if (http.signs == HttpProfile::Signs::nothing) return std::string();
   const auto* bytes = reinterpret_cast<const unsigned char*>(signer.private_key_der.data());
-  const std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>> info(
+  const openssl::Pkcs8 info(
       d2i_PKCS8_PRIV_KEY_INFO(nullptr, &bytes, static_cast<long>(signer.private_key_der.size())));
-  const std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>> key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
+  const openssl::Pkey key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
   const auto refuse = [](const char* why) {
     ERR_clear_error();
     return fail(Remedy::reject, "bgb.identity", std::string("A message cannot be signed: ") + why + ".");
@@ -208,7 +177,7 @@ Result<std::string> HttpBinding::hook(const HttpSigner& signer, std::string_view
 
   const std::string id = sms_id_bytes(signer.sms_id.raw());
   const std::string_view covered = http.signs == HttpProfile::Signs::payload && !payload.empty() ? payload : std::string_view(id);
-  const std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>> context(EVP_MD_CTX_new());
+  const openssl::DigestContext context(EVP_MD_CTX_new());
   std::size_t size = static_cast<std::size_t>(EVP_PKEY_get_size(key.get()));
   std::string signature(size, '\0');
   if (!context || EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) != 1 ||
@@ -237,7 +206,9 @@ Result<HttpMessageRequest> HttpBinding::request(HttpPurpose purpose, const Messa
   if (!signed_hook) return pass(signed_hook);
 
   HttpMessageRequest request;
-  const std::string source = escaped(signer.sms_id.raw()), type = escaped(profile_.client_type);
+  std::string source, type;
+  append_escaped(source, signer.sms_id.raw(), XmlPlace::anywhere);
+  append_escaped(type, profile_.client_type, XmlPlace::anywhere);
   const std::string header =
       filled(http.header_xml, {{"{source_id}", source}, {"{source_type}", type}, {"{hooks}", *signed_hook}});
   // A request that only waits carries no message: type "None".

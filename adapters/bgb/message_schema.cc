@@ -1,6 +1,7 @@
 #include "adapters/bgb/message_schema.h"
 
 #include "adapters/bgb/xml_puller.h"
+#include "adapters/bgb/xml_text.h"
 
 #include <algorithm>
 #include <charconv>
@@ -110,27 +111,8 @@ std::string member_text(const Message& message, Member member) {
   return {};
 }
 
-bool append_escaped(std::string& out, std::string_view value) {
-  for (const char c : value) {
-    if (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n') return false;
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out.push_back(c);
-    }
-  }
-  return true;
+bool can_be_sent(std::string_view value) {
+  return std::all_of(value.begin(), value.end(), [](unsigned char c) { return c >= 0x20 || c == '\t' || c == '\n'; });
 }
 
 }  // namespace
@@ -200,9 +182,11 @@ Result<void> MessageSchema::write(const Message& message, std::string& xml_utf8)
               timestamp_text(message.unix_seconds) + "\">";
   for (const auto& [member, name] : shape.members) {
     xml_utf8 += "<" + name + ">";
-    if (!append_escaped(xml_utf8, member_text(message, member)))
+    const std::string text = member_text(message, member);
+    if (!can_be_sent(text))
       return fail(Remedy::reject, "bgb.xml_malformed",
                   name + " has a control character in it and cannot be sent.");
+    append_escaped(xml_utf8, text, XmlPlace::element);
     xml_utf8 += "</" + name + ">";
   }
   xml_utf8 += "</" + shape.root + ">";

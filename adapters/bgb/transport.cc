@@ -1,6 +1,7 @@
 #include "adapters/bgb/transport.h"
 
 #include "core/check.h"
+#include "core/openssl_handles.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -19,18 +20,6 @@
 
 namespace greengate::adapters::bgb {
 namespace {
-
-template <auto free_function>
-struct Freed {
-  template <class T>
-  void operator()(T* raw) const {
-    free_function(raw);
-  }
-};
-using X509Ptr = std::unique_ptr<X509, Freed<X509_free>>;
-using KeyPtr = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using BioPtr = std::unique_ptr<BIO, Freed<BIO_free>>;
-using Pkcs8Ptr = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>>;
 
 // OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE on a connection the peer has
 // reset. This one does not.
@@ -95,9 +84,9 @@ std::array<unsigned char, 32> fingerprint(const X509* certificate) {
   return digest;
 }
 
-Result<std::vector<X509Ptr>> read_certificates(const std::string& file) {
-  BioPtr bio(BIO_new_file(file.c_str(), "rb"));
-  std::vector<X509Ptr> found;
+Result<std::vector<openssl::Certificate>> read_certificates(const std::string& file) {
+  openssl::Bio bio(BIO_new_file(file.c_str(), "rb"));
+  std::vector<openssl::Certificate> found;
   constexpr std::size_t certificates_max = 64;
   while (bio && found.size() < certificates_max) {
     X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr);
@@ -183,12 +172,12 @@ Result<TlsStream> TlsStream::make(const TlsContext& context, int fd, const std::
                                   const std::string& certificate_der,
                                   const std::string& private_key_der) {
   const auto* cert_bytes = reinterpret_cast<const unsigned char*>(certificate_der.data());
-  const X509Ptr certificate(
+  const openssl::Certificate certificate(
       d2i_X509(nullptr, &cert_bytes, static_cast<long>(certificate_der.size())));
   const auto* key_bytes = reinterpret_cast<const unsigned char*>(private_key_der.data());
-  const Pkcs8Ptr info(
+  const openssl::Pkcs8 info(
       d2i_PKCS8_PRIV_KEY_INFO(nullptr, &key_bytes, static_cast<long>(private_key_der.size())));
-  const KeyPtr key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
+  const openssl::Pkey key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
   if (!certificate || !key)
     return fail(Remedy::reject, "bgb.identity",
                 "The agent's certificate (DER) or private key (PKCS#8 DER) cannot be read: " +

@@ -4,6 +4,7 @@
 #include "adapters/mp/reply_walk.h"
 #include "adapters/mp/reply_xml.h"
 #include "adapters/mp/signing_key.h"
+#include "core/openssl_handles.h"
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -57,7 +58,7 @@ std::string hex_certificate(const pugi::xml_document& tree) {
 
 bool is_certificate(std::string_view der) {
   const auto* at = reinterpret_cast<const unsigned char*>(der.data());
-  const std::unique_ptr<X509, decltype(&X509_free)> read(d2i_X509(nullptr, &at, static_cast<long>(der.size())), &X509_free);
+  const openssl::Certificate read(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
   return read && at == reinterpret_cast<const unsigned char*>(der.data()) + der.size();
 }
 
@@ -173,9 +174,9 @@ Result<KeyInformation> parse_key_information(const MpSettings& settings, std::st
 
 Result<std::string> certificate_of_file(std::string_view bytes) {
   if (bytes.size() <= certificate_bytes_max && is_certificate(bytes)) return std::string(bytes);
-  const std::unique_ptr<BIO, decltype(&BIO_free)> source(
-      BIO_new_mem_buf(bytes.data(), static_cast<int>(std::min(bytes.size(), 4 * certificate_bytes_max))), &BIO_free);
-  const std::unique_ptr<X509, decltype(&X509_free)> read(PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr), &X509_free);
+  const openssl::Bio source(
+      BIO_new_mem_buf(bytes.data(), static_cast<int>(std::min(bytes.size(), 4 * certificate_bytes_max))));
+  const openssl::Certificate read(PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr));
   unsigned char* der = nullptr;
   const int size = read ? i2d_X509(read.get(), &der) : 0;
   if (size <= 0) return fail(Remedy::reject, "mp.certificate", "The file holds no certificate in PEM or DER.");
@@ -185,7 +186,7 @@ Result<std::string> certificate_of_file(std::string_view bytes) {
 }
 
 std::string pem_of_certificate(std::string_view der) {
-  const std::unique_ptr<BIO, decltype(&BIO_free)> to(BIO_new(BIO_s_mem()), &BIO_free);
+  const openssl::Bio to(BIO_new(BIO_s_mem()));
   const auto* at = reinterpret_cast<const unsigned char*>(der.data());
   PEM_write_bio(to.get(), PEM_STRING_X509, "", at, static_cast<long>(der.size()));
   char* text = nullptr;

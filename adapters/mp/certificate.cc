@@ -1,6 +1,6 @@
 #include "adapters/mp/certificate.h"
 
-#include "adapters/mp/openssl_handles.h"
+#include "core/openssl_handles.h"
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -14,6 +14,11 @@
 
 namespace greengate::adapters {
 namespace {
+
+using openssl::Bio;
+using openssl::Certificate;
+using openssl::Pkcs8;
+using openssl::Pkey;
 
 constexpr std::size_t pem_bytes_max = 1u << 20;
 

@@ -1,8 +1,8 @@
 #include "adapters/mp/signing_key.h"
 
-#include "adapters/mp/openssl_handles.h"
 #include "adapters/mp/utf16.h"
 #include "core/check.h"
+#include "core/openssl_handles.h"
 #include "core/random.h"
 
 #include <openssl/bn.h>
@@ -19,6 +19,14 @@
 
 namespace greengate::adapters {
 namespace {
+
+using openssl::Certificate;
+using openssl::Number;
+using openssl::ParameterBuilder;
+using openssl::Parameters;
+using openssl::Pkcs8;
+using openssl::Pkey;
+using openssl::PkeyContext;
 
 constexpr int key_bits = 2048;
 constexpr int key_bits_max = 4096;
@@ -87,7 +95,7 @@ Pkey key_from_pkcs1(const unsigned char* at, int length) {
       return nullptr;
   }
   // The factors make the modulus, or every signature would be wrong.
-  const std::unique_ptr<BN_CTX, Release<BN_CTX_free>> scratch(BN_CTX_new());
+  const openssl::NumberContext scratch(BN_CTX_new());
   const Number product(BN_new());
   if (!scratch || !product ||
       BN_mul(product.get(), numbers[3].get(), numbers[4].get(), scratch.get()) != 1 ||

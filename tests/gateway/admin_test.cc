@@ -1,10 +1,8 @@
 #include "gateway/admin.h"
 
-#include "core/metrics.h"
 #include "gateway/class_shapes.h"
 #include "gateway/enrolment_token.h"
-#include "store/open_store.h"
-#include "tests/support/manual_clock.h"
+#include "tests/gateway/admin_fixture.h"
 #include "workers/baseline_form.h"
 
 #include "greengate/v1/frame.pb.h"
@@ -13,7 +11,6 @@
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <future>
 
 namespace greengate::test {
@@ -22,17 +19,9 @@ namespace {
 namespace json = boost::json;
 using gateway::Admin;
 
-class AdminTest : public ::testing::Test {
+class AdminTest : public AdminFixture {
  protected:
   AdminTest() {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("greengate-admin-" + std::to_string(getpid()) + ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    store::StoreConfig config;
-    config.directory = folder_.string();
-    store_ = std::move(store::open_store(config, clock_, metrics_).value());
-    EXPECT_TRUE(store_->start());
     Admin::House house;
     house.roles = {"ingest"};
     house.connected = [](const AgentId&) { return true; };
@@ -49,35 +38,10 @@ class AdminTest : public ::testing::Test {
     house.agent_endpoint = [] { return std::string("tcp://127.0.0.1:7443"); };
     house.gateway_key = [] { return std::string("KEY"); };
     house.class_shape = [this](const std::string& name) { return gateway::class_shape(store_->devices(), store_->baselines(), name); };
-    admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
-  }
-  ~AdminTest() override {
-    store_->stop();
-    std::filesystem::remove_all(folder_);
-  }
-  AgentId enrol(const std::string& host, const std::string& key, const std::string& token_hash = {}) {
-    store::EnrolRequest request;
-    request.key = AgentKey(key + std::string(40 - key.size(), 'k'));
-    request.host_name = host;
-    request.token_hash = token_hash;
-    std::promise<Result<store::Device>> done;
-    store_->devices().enrol(request, [&](Result<store::Device> device) { done.set_value(std::move(device)); });
-    const auto device = done.get_future().get();
-    EXPECT_TRUE(device) << device.error().message;
-    return device ? device->id : AgentId();
-  }
-  json::value ask(unsigned status, const std::string& method, const std::string& target, const std::string& body = {}) {
-    const auto reply = admin_->answer({method, target, body});
-    EXPECT_EQ(reply.status, status) << reply.json;
-    return json::parse(reply.json);
+    open(std::move(house));
   }
   static std::string code(const json::value& reply) { return std::string(reply.at("code").as_string()); }
 
-  std::filesystem::path folder_;
-  ManualClock clock_;
-  Metrics metrics_;
-  std::unique_ptr<store::Store> store_;
-  std::unique_ptr<Admin> admin_;
   std::vector<std::string> changed_, rotated_;
 };
 

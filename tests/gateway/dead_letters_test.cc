@@ -2,9 +2,7 @@
 #include "gateway/diagnosis.h"
 #include "gateway/replayer.h"
 
-#include "core/metrics.h"
-#include "store/open_store.h"
-#include "tests/support/manual_clock.h"
+#include "tests/gateway/admin_fixture.h"
 
 #include "greengate/v1/frame.pb.h"
 #include "greengate/v1/report.pb.h"
@@ -12,7 +10,6 @@
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <future>
 
 namespace greengate::test {
@@ -23,17 +20,9 @@ using gateway::Admin;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-class DeadLettersTest : public ::testing::Test {
+class DeadLettersTest : public AdminFixture {
  protected:
   DeadLettersTest() {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("greengate-letters-" + std::to_string(getpid()) + ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    store::StoreConfig config;
-    config.directory = folder_.string();
-    store_ = std::move(store::open_store(config, clock_, metrics_).value());
-    EXPECT_TRUE(store_->start());
     replayer_ = std::make_unique<gateway::Replayer>(store_->reports(), 10, clock_, metrics_);
     Admin::House house;
     house.connected = [](const AgentId&) { return true; };
@@ -44,21 +33,9 @@ class DeadLettersTest : public ::testing::Test {
       return "<Report><Bytes>" + std::to_string(report.body.size()) + "</Bytes></Report>";
     };
     house.details.emplace_back("slots", [](const AgentId&) { return json::value(json::object{{"next_ms", 5}}); });
-    admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
+    open(std::move(house));
     db01_ = enrol("db01", "a");
     web01_ = enrol("web01", "b");
-  }
-  ~DeadLettersTest() override {
-    store_->stop();
-    std::filesystem::remove_all(folder_);
-  }
-  AgentId enrol(const std::string& host, const std::string& key) {
-    store::EnrolRequest request;
-    request.key = AgentKey(key + std::string(40 - key.size(), 'k'));
-    request.host_name = host;
-    std::promise<Result<store::Device>> done;
-    store_->devices().enrol(request, [&](Result<store::Device> device) { done.set_value(std::move(device)); });
-    return done.get_future().get().value().id;
   }
   void keep(const AgentId& agent, const std::string& body) {
     store::NewReport report;
@@ -86,19 +63,9 @@ class DeadLettersTest : public ::testing::Test {
     messages.add_messages()->set_topic_id(topic);
     return messages.SerializeAsString();
   }
-  json::value ask(unsigned status, const std::string& method, const std::string& target, const std::string& body = {}) {
-    const auto reply = admin_->answer({method, target, body});
-    EXPECT_EQ(reply.status, status) << reply.json;
-    return json::parse(reply.json);
-  }
   json::array letters(const std::string& query = "") { return ask(200, "GET", "/v1/dead-letters" + query).at("dead_letters").as_array(); }
 
-  std::filesystem::path folder_;
-  ManualClock clock_;
-  Metrics metrics_;
-  std::unique_ptr<store::Store> store_;
   std::unique_ptr<gateway::Replayer> replayer_;
-  std::unique_ptr<Admin> admin_;
   std::map<std::string, std::uint64_t> sequences_;
   std::optional<Error> message_problem_;
   AgentId db01_, web01_;

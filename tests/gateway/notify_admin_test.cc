@@ -1,16 +1,13 @@
 #include "gateway/notify_admin.h"
 
-#include "core/metrics.h"
 #include "gateway/admin.h"
 #include "gateway/push_answers.h"
 #include "gateway/release_pacer.h"
-#include "store/open_store.h"
-#include "tests/support/manual_clock.h"
+#include "tests/gateway/admin_fixture.h"
 
 #include <boost/json.hpp>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <future>
 
 namespace greengate::test {
@@ -23,17 +20,9 @@ using gateway::NotifyAdmin;
 using gateway::Order;
 using store::EntryState;
 
-class NotifyAdminTest : public ::testing::Test {
+class NotifyAdminTest : public AdminFixture {
  protected:
   NotifyAdminTest() {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("greengate-notify-admin-" + std::to_string(getpid()) + ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    store::StoreConfig config;
-    config.directory = folder_.string();
-    store_ = std::move(store::open_store(config, clock_, metrics_).value());
-    EXPECT_TRUE(store_->start());
     notify_ = std::make_unique<NotifyAdmin>(store_->devices(), store_->mailbox(), clock_, [this](Order order) -> Result<store::Posted> {
       orders_.push_back(order);
       store::Action action;
@@ -50,30 +39,17 @@ class NotifyAdminTest : public ::testing::Test {
     house.session = [](const AgentId&) { return std::string("online"); };
     house.state_changed = [](const AgentId&, store::DeviceState) {};
     house.details.emplace_back("notifications", [this](const AgentId& agent) { return notify_->last_of(agent); });
-    admin_ = std::make_unique<Admin>(store_->devices(), store_->reports(), clock_, house);
+    open(std::move(house));
     db01_ = enrol("db01");
     web01_ = enrol("web01");
     web02_ = enrol("web02");
   }
-  ~NotifyAdminTest() override {
-    store_->stop();
-    std::filesystem::remove_all(folder_);
-  }
   AgentId enrol(const std::string& host, bool active = true) {
-    store::EnrolRequest request;
-    request.key = AgentKey(host + std::string(40 - host.size(), 'k'));
-    request.host_name = host;
-    std::promise<AgentId> id;
-    store_->devices().enrol(request, [&](Result<store::Device> device) { id.set_value(device->id); });
-    const AgentId enrolled = id.get_future().get();
-    if (!active) return enrolled;
-    EXPECT_TRUE(store_->devices().set_state(enrolled, store::DeviceState::active));
+    const AgentId enrolled = AdminFixture::enrol(host, host);
+    if (active) {
+      EXPECT_TRUE(store_->devices().set_state(enrolled, store::DeviceState::active));
+    }
     return enrolled;
-  }
-  json::value ask(unsigned status, const std::string& method, const std::string& target, const std::string& body = {}) {
-    const auto reply = admin_->answer({method, target, body});
-    EXPECT_EQ(reply.status, status) << reply.json;
-    return json::parse(reply.json);
   }
   std::string refusal(unsigned status, const std::string& body) { return std::string(ask(status, "POST", "/v1/notifications", body).at("code").as_string()); }
   EntryState move(std::uint64_t entry, const AgentId& device, EntryState to, const std::string& code = "") {
@@ -82,12 +58,7 @@ class NotifyAdminTest : public ::testing::Test {
     return moved.get_future().get();
   }
 
-  std::filesystem::path folder_;
-  ManualClock clock_;
-  Metrics metrics_;
-  std::unique_ptr<store::Store> store_;
   std::unique_ptr<NotifyAdmin> notify_;
-  std::unique_ptr<Admin> admin_;
   AgentId db01_, web01_, web02_;
   std::vector<Order> orders_;
 };
