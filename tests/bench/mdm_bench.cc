@@ -53,6 +53,12 @@ double resident_bytes() {
   return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
+// Of all arenas; what earlier rounds left free in them does not count.
+double heap_bytes() {
+  const auto about = mallinfo2();
+  return static_cast<double>(about.uordblks + about.hblkhd);
+}
+
 double cpu_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -296,7 +302,8 @@ class House final : public DmHost {
 };
 
 struct Figures {
-  std::vector<double> per_second, cpu_us, held_bytes;
+  std::vector<double> per_second, cpu_us;
+  double resident = 0, heap = 0;  ///< Of an open session.
 };
 
 void check(bool sound, const char* what) {
@@ -403,15 +410,23 @@ void run(int sessions, int held, int rounds) {
   Metrics other_metrics;
   gateway::WindowsDevices windows(with_disk, (*store)->devices(), clock, other_metrics);
   std::mutex mutex;
-  std::map<AgentId, bool> busy;
+  std::map<AgentId, v1::Notification> waiting;
+  std::map<AgentId, bool> finished;
   std::atomic<int> standing{0}, kept_done{0};
   windows.connect({.collect =
                        [&](const AgentId& agent, std::uint32_t) -> std::vector<v1::Notification> {
                          std::lock_guard lock(mutex);
-                         if (std::exchange(busy[agent], !busy[agent])) return {};
-                         return {next_task()};
+                         if (std::exchange(finished[agent], false)) return {};
+                         return {waiting.try_emplace(agent, next_task()).first->second};
                        },
-                   .task_result = [&](const AgentId&, const v1::TaskResult& result) { kept_done += result.outcome() == v1::TASK_OUTCOME_COMPLETED; },
+                   .task_result =
+                       [&](const AgentId& agent, const v1::TaskResult& result) {
+                         if (result.outcome() != v1::TASK_OUTCOME_COMPLETED) return;
+                         std::lock_guard lock(mutex);
+                         waiting.erase(agent);
+                         finished[agent] = true;
+                         ++kept_done;
+                       },
                    .stands = [&](const AgentId&, bool) { ++standing; }},
                   nullptr);
   check(windows.start().has_value(), "the Windows part does not start");
@@ -428,36 +443,37 @@ void run(int sessions, int held, int rounds) {
     mine.cpu_us.push_back((cpu_seconds() - cpu) / sessions * 1e6);
     check(!done || *done - done_before == sessions, "not every session did its task");
   };
-  for (int round = 0; round < rounds; ++round) {
-    measure("bare", bare.port(), nullptr);
-    measure("server", alone.port(), &house.done);
-    measure("store", windows.port(), &kept_done);
-  }
   const auto hold = [&](const std::string& name, std::uint16_t port) {
     malloc_trim(0);
-    const double before = resident_bytes();
+    const double resident = resident_bytes(), heap = heap_bytes();
     ask({1, port, held, session++});
     malloc_trim(0);
-    figures[name].held_bytes.push_back((resident_bytes() - before) / held);
+    figures[name].resident = (resident_bytes() - resident) / held;
+    figures[name].heap = (heap_bytes() - heap) / held;
     ask({2, 0, 0, 0});
     if (name == "server") endpoint.close_all();
   };
   hold("bare", bare.port());
   hold("server", alone.port());
   hold("store", windows.port());
+  for (int round = 0; round < rounds; ++round) {
+    measure("bare", bare.port(), nullptr);
+    measure("server", alone.port(), &house.done);
+    measure("store", windows.port(), &kept_done);
+  }
   const Wish end{3, 0, 0, 0};
   check(write(ends[0], &end, sizeof end) == sizeof end, "the devices are gone");
   waitpid(child, nullptr, 0);
 
-  std::printf("%d sessions a round, %d rounds, medians; %d devices, RSA-2048 on both sides, %d callers in another process; %zu and %zu bytes answered\n", sessions,
-              rounds, devices, callers, replies[0].size(), replies[1].size());
+  std::printf("%d sessions a round, %d rounds, medians; %d devices, RSA-2048 on both sides, %d callers in another process; %zu and %zu bytes answered; %d sessions held\n",
+              sessions, rounds, devices, callers, replies[0].size(), replies[1].size(), held);
   const Figures& limit = figures["bare"];
   for (const auto& [name, words] : {std::pair{"bare", "bare TLS and two posts on Beast"}, {"server", "management server, nothing behind it"},
                                     {"store", "management server, enrolment table and store"}}) {
     const Figures& mine = figures[name];
-    std::printf("%-46s %7.0f sessions/s (%.2f of bare)   %6.0f us CPU a session (%.2f)   %6.1f KiB an open session, %d held\n", words, median(mine.per_second),
+    std::printf("%-46s %7.0f sessions/s (%.2f of bare)   %6.0f us CPU a session (%.2f)   %6.1f KiB resident (%.1f allocated) an open session\n", words, median(mine.per_second),
                 median(mine.per_second) / median(limit.per_second), median(mine.cpu_us), median(mine.cpu_us) / median(limit.cpu_us),
-                median(mine.held_bytes) / 1024, held);
+                mine.resident / 1024, mine.heap / 1024);
   }
   windows.stop();
   alone.stop();
