@@ -193,7 +193,9 @@ void FanOut::posted(const PushName& push, const store::Action& action, const Res
   }
   // The disk took longer than the site waits.
   if (!waits) move(result->entry, push.agent, EntryState::waiting, unanswered_code, "The site was told that it failed, as keeping it took too long.");
-  if (hand_over(push.agent, result->entry, action)) return;
+  store::Action kept = action;
+  kept.id = result->action;
+  if (hand_over(push.agent, result->entry, kept)) return;
   std::lock_guard lock(mutex_);
   pacer_.arrived(push.agent);
 }
@@ -207,7 +209,7 @@ bool FanOut::hand_over(const AgentId& agent, std::uint64_t entry, const store::A
     if (connected && !in_hand_[agent].try_emplace(entry, task).second) return true;  // it has it
   }
   if (!connected) {
-    if (ways_.wake) ways_.wake(agent, task, action.expires_at, action.urgent);
+    wake(agent, action);
     return true;
   }
   if (ways_.send(agent, notification_of(entry, action))) {
@@ -235,6 +237,15 @@ v1::Notification FanOut::notification_of(std::uint64_t entry, const store::Actio
   notification.set_expires_at_ms(to_millis(action.expires_at));
   if (makes_a_wave(task)) notification.set_start_after_ms(static_cast<std::uint32_t>(config_.wave.delay(devices_.size()).count()));
   return notification;
+}
+
+WallTime FanOut::start_of(const AgentId& agent, const store::Action& action) const {
+  if (!makes_a_wave(static_cast<v1::Task>(action.task))) return action.created_at;
+  return config_.wave.start(action.id, agent, action.created_at, action.expires_at, devices_.size());
+}
+
+void FanOut::wake(const AgentId& agent, const store::Action& action) const {
+  if (ways_.wake) ways_.wake(agent, static_cast<v1::Task>(action.task), start_of(agent, action), action.expires_at, action.urgent);
 }
 
 void FanOut::answer(const PushName& push, bool success) {
@@ -307,17 +318,37 @@ void FanOut::move(std::uint64_t entry, const AgentId& agent, EntryState to, std:
 
 std::vector<v1::Notification> FanOut::collect(const AgentId& agent, std::uint32_t count_max) {
   std::vector<v1::Notification> taken;
-  auto waiting = mailbox_.open_entries(agent, std::min(count_max, entries_at_once_max));
+  // All of it: what is not due does not stand in the way of what is.
+  auto waiting = mailbox_.open_entries(agent, entries_at_once_max);
   if (!waiting) {
     log_.warn("mailbox not read", kv("agent", agent.raw()), kv("code", waiting.error().code));
     return taken;
   }
+  const WallTime now = clock_.wall();
   for (const auto& [entry, action] : *waiting) {
-    taken.push_back(notification_of(entry.id, action));
+    // A start further away than the window is long is a clock that was set back: nobody waits for that.
+    const WallTime start = start_of(agent, action);
+    if (start > now && start - now <= config_.wave.window_max) {
+      wake(agent, action);
+      continue;
+    }
+    if (taken.size() >= count_max) continue;
+    v1::Notification notification = notification_of(entry.id, action);
+    notification.set_start_after_ms(0);
+    taken.push_back(std::move(notification));
     collected_.add();
     move(entry.id, agent, EntryState::handed);
   }
   return taken;
+}
+
+void FanOut::remind(const AgentId& agent) const {
+  const auto waiting = mailbox_.open_entries(agent, entries_at_once_max);
+  if (!waiting) {
+    log_.warn("mailbox not read", kv("agent", agent.raw()), kv("code", waiting.error().code));
+    return;
+  }
+  for (const auto& [entry, action] : *waiting) wake(agent, action);
 }
 
 Result<store::Posted> FanOut::order(Order order) {
@@ -335,6 +366,7 @@ Result<store::Posted> FanOut::order(Order order) {
   log_.info("order posted", kv("action", posted->action), kv("task", task_name(order.task)), kv("by", action.origin), kv("agents", posted->devices),
             kv("fresh", posted->fresh));
   if (posted->devices == 0) return posted;
+  action.id = posted->action;
   for (const AgentId& device : order.devices) {
     {
       std::lock_guard lock(mutex_);
@@ -343,7 +375,7 @@ Result<store::Posted> FanOut::order(Order order) {
         continue;
       }
     }
-    if (ways_.wake) ways_.wake(device, order.task, action.expires_at, action.urgent);
+    wake(device, action);
   }
   return posted;
 }

@@ -67,7 +67,7 @@ struct Order {
 ///           agent is connected and ready there (with sessions_always: while it is ready there).
 /// Limits    FanOutConfig::waiting_max; above it pushes are answered with the failure code at once. Of devices that are away nothing is
 ///           in memory.
-/// Threads   Any. order(), collect() and release() wait for the disk.
+/// Threads   Any. order(), collect(), remind() and release() wait for the disk.
 /// Errors    order(): those of store::Mailbox::post().
 /// Source    design.md 8, docs/life_of_a_notification.md, docs/reference/mailbox.md, bgb-protocol 2.6, 5.1, 6.1, 6.3, 7.2
 class FanOut : public adapters::BgbListener {
@@ -82,8 +82,8 @@ class FanOut : public adapters::BgbListener {
     std::function<void(const AgentId&, std::chrono::milliseconds delay)> ask_policy;
     /// Of a push: a serialized Notification with its parameters, or why the push is refused. Left out: only tasks without any are taken.
     std::function<Result<std::string>(const AgentId&, v1::Task, const adapters::BgbPush&)> parameters = {};
-    /// Something waits for a device that is not connected. May do nothing, as it does for most; left out: nothing.
-    std::function<void(const AgentId&, v1::Task, WallTime deadline, bool urgent)> wake = {};
+    /// Something waits for a device that is not connected, and will be handed to it from `start` on. May do nothing, as it does for most; left out: nothing.
+    std::function<void(const AgentId&, v1::Task, WallTime start, WallTime deadline, bool urgent)> wake = {};
   };
 
   /// All references outlive this; so does `this` the mailbox's last answer.
@@ -101,8 +101,10 @@ class FanOut : public adapters::BgbListener {
   bool may_hold_session(const AgentId& agent, const SmsId& sms_id) const;
   /// From any device, connected or come to collect().
   void task_result(const AgentId& agent, const v1::TaskResult& result);
-  /// What waits for a device that has come to fetch it; it counts as handed over.
+  /// What waits for a device that has come to fetch it; it counts as handed over. What is not due yet stays, and wakes the device when it is.
   std::vector<v1::Notification> collect(const AgentId& agent, std::uint32_t count_max);
+  /// Wakes it for what waits: whatever was to wake it ended with the process before.
+  void remind(const AgentId& agent) const;
 
   // From the site's side.
   /// The agent's identity at the site became ready, or was taken away.
@@ -126,6 +128,9 @@ class FanOut : public adapters::BgbListener {
   /// To a device that is connected; the others are woken. False when it is connected and yet cannot be sent to now.
   bool hand_over(const AgentId& agent, std::uint64_t entry, const store::Action& action);
   v1::Notification notification_of(std::uint64_t entry, const store::Action& action) const;
+  /// From when on a device that counts no time itself may have it.
+  WallTime start_of(const AgentId& agent, const store::Action& action) const;
+  void wake(const AgentId& agent, const store::Action& action) const;
   void answer(const PushName& push, bool success);
   void move(std::uint64_t entry, const AgentId& agent, store::EntryState to, std::string code = {}, std::string message = {});
 

@@ -323,6 +323,7 @@ Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
           .stands =
               [this](const AgentId& agent, bool active) {
                 if (!active) return state_changed(agent, store::DeviceState::revoked);
+                fan_out->remind(agent);
                 if (!config.has_role("deliver")) return;
                 errands->agent_active(agent);
                 // It has no connection whose coming would open its session at the site.
@@ -350,8 +351,8 @@ void House::Rooms::connect() {
         return task_parameters->of(agent, task, push);
       },
       .wake =
-          [this](const AgentId& agent, v1::Task task, WallTime deadline, bool urgent) {
-            if (windows) windows->wake(agent, task, deadline, urgent);
+          [this](const AgentId& agent, v1::Task task, WallTime start, WallTime deadline, bool urgent) {
+            if (windows) windows->wake(agent, task, start, deadline, urgent);
           },
   });
   // An agent that is away is not told: its next inventory is sent whole anyway.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "core/clock.h"
 #include "core/config_reader.h"
+#include "core/ids.h"
 #include "core/random.h"
 
 #include "greengate/v1/notification.pb.h"
@@ -32,6 +34,20 @@ struct WaveConfig {
   std::chrono::milliseconds delay(std::size_t agents) const {
     const auto whole = static_cast<std::uint64_t>(window(agents).count());
     return std::chrono::milliseconds(whole > 0 ? random_u64() % whole : 0);
+  }
+  /// When one device's part of an action begins, for a device that counts no time itself: the same moment of the window whenever it is asked, over restarts
+  /// too, and never later than half of the action's life.
+  WallTime start(std::uint64_t action, const AgentId& device, WallTime created, WallTime expires, std::size_t agents) const {
+    const auto life = std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(expires - created));
+    const auto whole = static_cast<std::uint64_t>(std::min(window(agents), life / 2).count());
+    if (whole == 0) return created;
+    // Not std::hash, which may differ from one build to the next.
+    std::uint64_t mixed = 0xcbf29ce484222325 ^ (action * 0x9e3779b97f4a7c15);
+    for (const char c : device.raw()) mixed = (mixed ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    mixed ^= mixed >> 32;
+    mixed *= 0xd6e8feb86659fd93;
+    mixed ^= mixed >> 32;
+    return created + std::chrono::milliseconds(mixed % whole);
   }
 };
 

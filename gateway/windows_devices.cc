@@ -121,6 +121,7 @@ void WindowsDevices::stop() {
 
 void WindowsDevices::tick() {
   endpoint_.sweep();
+  wake_those_due();
   if (clock_.steady() - looked_ < config_.enrolments_check) return;
   looked_ = clock_.steady();
   if (stamp() == loaded_) return;
@@ -264,6 +265,7 @@ void WindowsDevices::withdraw(const AgentId& agent) {
     std::lock_guard lock(mutex_);
     known_.erase(agent);
     told_.erase(agent);
+    drop_later(agent, SteadyTime::max());
   }
   endpoint_.forget(agent);
   if (waker_) waker_->forget(agent);
@@ -296,8 +298,16 @@ std::optional<Error> WindowsDevices::refused(const AgentId& agent, const v1::Not
   return adapters::refused_for_windows(task, config_.endpoint.visit.tasks);
 }
 
-void WindowsDevices::wake(const AgentId& agent, v1::Task task, WallTime deadline, bool urgent) {
+void WindowsDevices::wake(const AgentId& agent, v1::Task task, WallTime start, WallTime deadline, bool urgent) {
   adapters::WakeOrder order{v1::Task_Name(task), deadline, urgent};
+  const auto wait = start - clock_.wall();
+  if (wait <= WallTime::duration::zero()) return wake_now(agent, std::move(order));
+  std::lock_guard lock(mutex_);
+  if (!known_.contains(agent)) return;
+  put_off(agent, task, clock_.steady() + std::chrono::ceil<SteadyTime::duration>(wait), std::move(order));
+}
+
+void WindowsDevices::wake_now(const AgentId& agent, adapters::WakeOrder order) {
   {
     std::lock_guard lock(mutex_);
     if (!known_.contains(agent)) return;
@@ -308,6 +318,45 @@ void WindowsDevices::wake(const AgentId& agent, v1::Task task, WallTime deadline
     }
   }
   if (waker_) static_cast<void>(waker_->wake(std::span(&agent, 1), order));  // the work waits for the poll whatever it says
+}
+
+void WindowsDevices::put_off(const AgentId& agent, v1::Task task, SteadyTime due, adapters::WakeOrder order) {
+  auto& tasks = later_[agent];
+  const auto [place, fresh] = tasks.try_emplace(task);
+  if (!fresh) later_by_time_.erase({place->second.due, agent, task});
+  place->second = {due, std::move(order)};
+  later_by_time_.emplace(due, agent, task);
+}
+
+void WindowsDevices::drop_later(const AgentId& agent, SteadyTime until) {
+  const auto found = later_.find(agent);
+  if (found == later_.end()) return;
+  std::erase_if(found->second, [&](const auto& each) {
+    if (each.second.due > until) return false;
+    later_by_time_.erase({each.second.due, agent, each.first});
+    return true;
+  });
+  if (found->second.empty()) later_.erase(found);
+}
+
+void WindowsDevices::wake_those_due() {
+  const SteadyTime now = clock_.steady();
+  for (;;) {
+    AgentId agent;
+    std::optional<adapters::WakeOrder> order;
+    {
+      std::lock_guard lock(mutex_);
+      if (later_by_time_.empty() || std::get<SteadyTime>(*later_by_time_.begin()) > now) return;
+      agent = std::get<AgentId>(*later_by_time_.begin());
+      // One push for all that is due: the session takes everything along.
+      for (const auto& [task, later] : later_.at(agent)) {
+        if (later.due > now) continue;
+        if (!order || later.order.deadline > order->deadline) order = later.order;
+      }
+      drop_later(agent, now);
+    }
+    if (order && order->deadline > clock_.wall()) wake_now(agent, std::move(*order));
+  }
 }
 
 void WindowsDevices::visit_opened(const DmDevice& device) {
@@ -370,6 +419,7 @@ std::vector<v1::Notification> WindowsDevices::collect(const DmDevice& device, st
   {
     std::lock_guard lock(mutex_);
     if (const auto open = open_.find(device.agent); open != open_.end()) open->second.reset();  // looked at from here on
+    drop_later(device.agent, clock_.steady());
   }
   return ways_.collect(device.agent, count_max);
 }
@@ -416,6 +466,7 @@ void WindowsDevices::state_changed(const AgentId& agent, store::DeviceState stat
 json::value WindowsDevices::explained(const AgentId& agent) {
   std::string device_id;
   bool open = false;
+  std::optional<SteadyTime> due;
   std::shared_ptr<const adapters::Enrolments> rows;
   {
     std::lock_guard lock(mutex_);
@@ -423,6 +474,9 @@ json::value WindowsDevices::explained(const AgentId& agent) {
     if (known == known_.end()) return nullptr;
     device_id = known->second;
     open = open_.contains(agent);
+    if (const auto later = later_.find(agent); later != later_.end()) {
+      for (const auto& [task, each] : later->second) due = std::min(due.value_or(each.due), each.due);
+    }
     rows = table_;
   }
   json::object told;
@@ -433,6 +487,7 @@ json::value WindowsDevices::explained(const AgentId& agent) {
     told["password"] = row->credential.empty() ? "none" : "asked for";
   }
   told["session"] = open ? "open" : "none";
+  told["wake_due_in_ms"] = due ? json::value(std::max<std::int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(*due - clock_.steady()).count())) : json::value(nullptr);
   DmDevice device;
   device.agent = agent;
   if (auto memory = recall(device)) {

@@ -24,8 +24,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -48,8 +50,9 @@ struct WindowsConfig {
 /// management session, and it is woken when something waits.
 ///
 /// Promise   While a device's session is open work is handed over in it and no push is sent; what came too late for it wakes the device after it.
+///           What begins later wakes it then, not before.
 ///           A device whose row is gone is revoked, and let in again when the row comes back; one an operator revoked stays so.
-/// Limits    WindowsConfig. Nothing is held of a device that is away but its id.
+/// Limits    WindowsConfig. Nothing is held of a device that is away but its id, and one wake to come for each kind of task.
 /// Threads   Any. wake() waits for nothing. One thread of its own looks at the table and at silent sessions.
 /// Errors    start(): mdm.enrolments, mdm.listen, mdm.certificate (reject).
 /// Source    wns-mdm-push 8.3, 12, 13; docs/reference/mdm.md
@@ -74,8 +77,8 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   void stop() override;
   std::uint16_t port() const { return server_.port(); }
 
-  /// Something waits for it. Of an agent that is no Windows device: nothing happens.
-  void wake(const AgentId& agent, v1::Task task, WallTime deadline, bool urgent);
+  /// Something waits for it, to be handed over from `start` on: until then it is not woken. Of an agent that is no Windows device: nothing happens.
+  void wake(const AgentId& agent, v1::Task task, WallTime start, WallTime deadline, bool urgent);
   /// Is it one of ours?
   bool knows(const AgentId& agent) const;
   /// Why a Windows device will not do this; nothing when it will, or when the agent is none.
@@ -103,6 +106,10 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   void unenrolled(const adapters::DmDevice& device) override;
 
  private:
+  struct Later {
+    SteadyTime due;
+    adapters::WakeOrder order;
+  };
   struct Stamp {
     std::int64_t changed_ns = 0, bytes = -1, file = 0;
     bool operator==(const Stamp&) const = default;
@@ -115,6 +122,11 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   Result<adapters::DmDevice> who(const adapters::DmPeer& peer);
   void revoke_removed();
   void withdraw(const AgentId& agent);
+  void wake_now(const AgentId& agent, adapters::WakeOrder order);
+  void wake_those_due();
+  /// Under the lock.
+  void put_off(const AgentId& agent, v1::Task task, SteadyTime due, adapters::WakeOrder order);
+  void drop_later(const AgentId& agent, SteadyTime until);
   std::shared_ptr<const adapters::Enrolments> table() const;
 
   const WindowsConfig config_;
@@ -136,6 +148,8 @@ class WindowsDevices final : public Component, public adapters::DmHost {
   std::shared_ptr<const adapters::Enrolments> table_ = std::make_shared<adapters::Enrolments>();
   std::unordered_map<AgentId, std::string> known_;                          ///< Agent to DeviceID.
   std::unordered_map<AgentId, std::optional<adapters::WakeOrder>> open_;    ///< Sessions, and what came for them since the last collect().
+  std::unordered_map<AgentId, std::map<v1::Task, Later>> later_;            ///< Wakes that are not due. Of one kind of task the newest: it took the other's place.
+  std::set<std::tuple<SteadyTime, AgentId, v1::Task>> later_by_time_;
   std::unordered_set<AgentId> told_;                                        ///< Those `stands` was told of.
   std::unordered_map<AgentId, bool> pfn_good_;
   std::optional<SteadyTime> pfn_warned_;

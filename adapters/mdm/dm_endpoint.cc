@@ -119,6 +119,14 @@ DmReply DmEndpoint::in_place(Place& place, const DmDevice& device, std::string_v
     again.body = place.last_reply;
     return again;
   }
+  if (!place.visit) {
+    // Whatever it says, it would open a session: no work is spent on reading it.
+    std::unique_lock lock(mutex_);
+    if (auto room = room_at_all(clock_.steady()); !room) {
+      lock.unlock();
+      return no(429, room.error().code, room.error().retry_after);
+    }
+  }
   auto message = read_syncml(body, config_.limits);
   if (!message) {
     log_.warn("a message was refused", kv("agent", device.agent.raw()), kv("code", message.error().code), kv("why", message.error().message));
@@ -159,6 +167,16 @@ DmReply DmEndpoint::in_place(Place& place, const DmDevice& device, std::string_v
   return good;
 }
 
+Result<void> DmEndpoint::room_at_all(SteadyTime now) {
+  const double passed_s = std::chrono::duration<double>(now - tokens_at_).count();
+  tokens_ = std::min<double>(config_.sessions_per_second, tokens_ + passed_s * config_.sessions_per_second);
+  tokens_at_ = now;
+  if (open_ < config_.sessions_max && tokens_ >= 1) return {};
+  // Spread, so that those refused together do not come back together.
+  const milliseconds later = config_.retry_after + milliseconds(random_u64() % static_cast<std::uint64_t>(config_.retry_after.count()));
+  return fail(Remedy::retry, "mdm.full", "There are too many sessions.", later);
+}
+
 Result<void> DmEndpoint::room_for(Place& place) {
   std::lock_guard lock(mutex_);
   const SteadyTime now = clock_.steady();
@@ -167,12 +185,7 @@ Result<void> DmEndpoint::room_for(Place& place) {
     const auto free_in = std::chrono::duration_cast<milliseconds>(std::chrono::minutes(1) - (now - place.opened.front()));
     return fail(Remedy::retry, "mdm.too_often", "The device opened too many sessions in a minute.", free_in);
   }
-  const double passed_s = std::chrono::duration<double>(now - tokens_at_).count();
-  tokens_ = std::min<double>(config_.sessions_per_second, tokens_ + passed_s * config_.sessions_per_second);
-  tokens_at_ = now;
-  // Spread, so that those refused together do not come back together.
-  const milliseconds later = config_.retry_after + milliseconds(random_u64() % static_cast<std::uint64_t>(config_.retry_after.count()));
-  if (open_ >= config_.sessions_max || tokens_ < 1) return fail(Remedy::retry, "mdm.full", "There are too many sessions.", later);
+  if (auto room = room_at_all(now); !room) return room;
   tokens_ -= 1;
   ++open_;
   sessions_open_.set(static_cast<double>(open_));

@@ -38,7 +38,7 @@ struct DmReply {
 /// The management endpoint without sockets: knows who a certificate is, keeps the open sessions, says no to too many.
 ///
 /// Promise   One session a device. A message that comes again, byte for byte, gets the answer it got. Who is not enrolled is told so before a byte of
-///           its message is looked at.
+///           its message is looked at, and who finds the house full likewise.
 /// Limits    DmEndpointConfig.
 /// Threads   Any; messages of one device one after the other, a second at once is told 429.
 /// Errors    As reply: 400 mdm.syncml, mdm.sequence, mdm.messages, mdm.no_session; 401 mdm.no_certificate; 403 what `who` says, mdm.other_device;
@@ -66,6 +66,8 @@ class DmEndpoint {
   DmReply no(unsigned status, const char* code, std::chrono::milliseconds retry_after = {});
   DmReply in_place(Place& place, const DmDevice& device, std::string_view body);
   Result<void> room_for(Place& place);
+  /// Under the lock: is there room for one more? Else how much later.
+  Result<void> room_at_all(SteadyTime now);
   void end(Place& place, const std::string& how);
 
   const DmEndpointConfig config_;

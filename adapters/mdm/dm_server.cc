@@ -176,7 +176,8 @@ struct DmServer::State {
         clock(given_clock),
         acceptor(asio::make_strand(context)),
         connections_opened(metrics.counter("greengate_mdm_connections_total", "TLS connections of Windows devices that were accepted.")),
-        connections_refused(metrics.counter("greengate_mdm_connections_refused_total", "Connections closed at once: there were too many.")) {}
+        connections_refused(metrics.counter("greengate_mdm_connections_refused_total", "Connections closed at once: there were too many.")),
+        connections_open(metrics.gauge("greengate_mdm_connections_open", "TLS connections of Windows devices open now.")) {}
 
   Result<void> prepare_tls();
   Result<void> listen();
@@ -192,6 +193,7 @@ struct DmServer::State {
   ssl::context tls{ssl::context::tls_server};
   tcp::acceptor acceptor;
   const Counter connections_opened, connections_refused;
+  const Gauge connections_open;
   std::vector<std::thread> threads;
   std::atomic<bool> stopping{false}, draining{false};
   std::uint16_t port = 0;
@@ -264,12 +266,14 @@ asio::awaitable<void> DmServer::State::accept() {
         continue;  // dropping it closes it
       }
       open.emplace(stream.get(), stream);
+      connections_open.set(static_cast<double>(open.size()));
     }
     connections_opened.add();
     asio::co_spawn(strand, serve(stream), [this, key = stream.get()](std::exception_ptr thrown) {
       {
         std::lock_guard lock(mutex);
         open.erase(key);
+        connections_open.set(static_cast<double>(open.size()));
       }
       if (thrown) std::rethrow_exception(thrown);
     });
@@ -332,9 +336,11 @@ asio::awaitable<void> DmServer::State::serve(std::shared_ptr<Stream> stream) {
     bool keep_alive = false;
     if (!error) {
       const auto request = parser.release();
-      keep_alive = request.keep_alive() && !draining;
       http::response<http::string_body> answered = answer(request, peer);
       reply = std::move(answered);
+      // Who comes back in a minute would only hold another's place until then.
+      const bool come_later = reply.result() == http::status::too_many_requests || reply.result() == http::status::service_unavailable;
+      keep_alive = request.keep_alive() && !draining && !come_later;
     } else {
       const bool not_http = error.category() == http::make_error_code(http::error::bad_method).category() &&
                             error != http::error::end_of_stream && error != http::error::partial_message;

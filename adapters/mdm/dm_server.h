@@ -36,7 +36,8 @@ struct DmServerConfig {
 /// The HTTPS door for Windows devices: TLS 1.2 and 1.3, client certificates, one POST a message.
 ///
 /// Promise   A request is whole and within its bounds before anybody looks at it. Whoever shows no certificate, or an unknown one, is told so in
-///           HTTP (401, 403), where a person can read it.
+///           HTTP (401, 403), where a person can read it. Beyond `connections_max` a connection is closed before anything is computed for it, and
+///           who is told to come later (429, 503) does not keep its place meanwhile.
 /// Limits    DmServerConfig. 405 for other methods, 404 for other paths, 415 for other types, 413 and 431 for size, 408 for slowness.
 /// Threads   Its own, `threads` of them; start() and stop(): the main thread.
 /// Errors    mdm.listen, mdm.certificate (reject).

@@ -108,7 +108,8 @@ class FanOutTest : public ::testing::Test {
         },
         .ask_policy = [this](const AgentId& agent, milliseconds) { policy_.push_back(agent.raw()); },
         .parameters = {},
-        .wake = [this](const AgentId& agent, v1::Task task, WallTime, bool urgent) {
+        .wake = [this](const AgentId& agent, v1::Task task, WallTime start, WallTime, bool urgent) {
+          wake_starts_.push_back(start);
           woken_.push_back(agent.raw() + " " + std::string(gateway::task_name(task)) + (urgent ? " urgent" : ""));
         },
     };
@@ -182,6 +183,7 @@ class FanOutTest : public ::testing::Test {
   bool reachable_ = true;
   std::vector<std::pair<AgentId, v1::Notification>> sent_;
   std::vector<std::string> diary_, answers_, policy_, woken_;
+  std::vector<WallTime> wake_starts_;
 };
 
 // ---- Sessions
@@ -578,6 +580,7 @@ TEST_F(FanOutTest, ADeviceThatComesToFetchTakesWhatWaits) {
   ASSERT_TRUE(order(v1::TASK_QUICK_SCAN, {phone}));
   ASSERT_TRUE(order(v1::TASK_MACHINE_POLICY, {phone}));
   EXPECT_EQ(woken_, (Lines{phone.raw() + " quick_scan urgent", phone.raw() + " machine_policy"}));
+  clock_.advance(seconds(1));  // two devices make a small wave
   const auto taken = fan_out_->collect(phone, 10);
   ASSERT_EQ(taken.size(), 2u);
   EXPECT_EQ(taken[0].task(), v1::TASK_QUICK_SCAN) << "the urgent one first";
@@ -612,6 +615,84 @@ TEST_F(FanOutTest, WorkForTheSiteIsSpreadByTheSizeOfTheFleet) {
   EXPECT_LT(longest, 14'400u) << "one device of a window for a thousand";
   fan_out_->on_push(agent_, push(30, kFullScan));
   EXPECT_EQ(sent_.back().second.start_after_ms(), 0u);
+}
+
+TEST_F(FanOutTest, ADevicesPartOfAWaveBeginsAtItsOwnMomentAndAlwaysAtTheSameOne) {
+  gateway::WaveConfig wave;
+  const WallTime created = clock_.wall(), expires = created + hours(24);
+  std::array<int, 6> tenths{};
+  for (int i = 0; i < 6'000; ++i) {
+    const AgentId device("device-" + std::to_string(i));
+    const WallTime start = wave.start(17, device, created, expires, 1'000);
+    ASSERT_GE(start, created);
+    ASSERT_LT(start, created + seconds(60));
+    EXPECT_EQ(start, wave.start(17, device, created, expires, 1'000));
+    ++tenths[static_cast<std::size_t>((start - created) / seconds(10))];
+  }
+  for (const int count : tenths) EXPECT_NEAR(count, 1'000, 150);
+  const AgentId one("device-1");
+  EXPECT_NE(wave.start(17, one, created, expires, 1'000), wave.start(18, one, created, expires, 1'000)) << "nobody is always the last";
+  for (std::uint64_t action = 1; action < 200; ++action) {
+    EXPECT_LE(wave.start(action, one, created, created + seconds(10), 1'000), created + seconds(5)) << "half of its life is left";
+  }
+  EXPECT_EQ(wave.start(1, one, created, created - seconds(1), 1'000), created);
+  wave.window_max = milliseconds(0);
+  EXPECT_EQ(wave.start(1, one, created, expires, 1'000), created);
+}
+
+TEST_F(FanOutTest, ADeviceThatComesBeforeItsTimeGetsNothingOfAWaveYet) {
+  config_.wave.window_per_1000 = config_.wave.window_max = hours(4);
+  restart();
+  const AgentId phone = enrol("phone");
+  std::uint64_t entry = 0;
+  do {  // until it has a start that can be looked at before it comes
+    wake_starts_.clear();
+    entry = order(v1::TASK_DISCOVERY, {phone})->entry;
+    ASSERT_EQ(wake_starts_.size(), 1u);
+  } while (wake_starts_[0] - clock_.wall() < seconds(1));
+  const WallTime start = wake_starts_[0];
+  ASSERT_TRUE(order(v1::TASK_QUICK_SCAN, {phone}));
+  EXPECT_EQ(wake_starts_.back(), clock_.wall()) << "somebody waits for a scan";
+
+  auto taken = fan_out_->collect(phone, 1);
+  ASSERT_EQ(taken.size(), 1u);
+  EXPECT_EQ(taken[0].task(), v1::TASK_QUICK_SCAN) << "what is not due does not stand in the way of what is";
+  fan_out_->task_result(phone, result(taken[0].notification_id(), v1::TASK_OUTCOME_COMPLETED));
+  EXPECT_EQ(wake_starts_.back(), start) << "it is to be woken again when it is due";
+  EXPECT_EQ(store_->mailbox().open_entries(phone, 10)->at(0).first.state, EntryState::waiting);
+
+  restart();
+  wake_starts_.clear();
+  fan_out_->remind(phone);
+  EXPECT_EQ(wake_starts_, std::vector<WallTime>{start}) << "what was to wake it ended with the process before";
+  clock_.advance(std::chrono::duration_cast<milliseconds>(start - clock_.wall()) - milliseconds(1));
+  EXPECT_TRUE(fan_out_->collect(phone, 10).empty()) << "the same moment after a restart";
+  clock_.advance(milliseconds(1));
+  taken = fan_out_->collect(phone, 10);
+  ASSERT_EQ(taken.size(), 1u);
+  EXPECT_EQ(taken[0].notification_id(), entry);
+  EXPECT_EQ(taken[0].start_after_ms(), 0u) << "it was waited for here";
+}
+
+TEST_F(FanOutTest, WorkOfAWaveExpiresWhetherItWasDueOrNot) {
+  config_.wave.window_per_1000 = config_.wave.window_max = hours(4);
+  restart();
+  const AgentId phone = enrol("phone");
+  Order short_lived;
+  short_lived.task = v1::TASK_DISCOVERY;
+  short_lived.devices = {phone};
+  short_lived.time_to_live = seconds(4);
+  ASSERT_TRUE(fan_out_->order(std::move(short_lived)));
+  EXPECT_LE(wake_starts_.back(), clock_.wall() + seconds(2));
+  clock_.advance(seconds(4));
+  EXPECT_TRUE(fan_out_->collect(phone, 10).empty());
+}
+
+TEST_F(FanOutTest, AClockThatWasSetBackKeepsNobodyWaitingLongerThanAWave) {
+  const AgentId phone = enrol("phone");
+  ASSERT_TRUE(order(v1::TASK_DISCOVERY, {phone}));
+  clock_.advance(-hours(5));
+  EXPECT_EQ(fan_out_->collect(phone, 10).size(), 1u);
 }
 
 }  // namespace

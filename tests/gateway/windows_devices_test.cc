@@ -188,14 +188,14 @@ TEST_F(Windows, work_for_a_device_that_is_away_wakes_it_and_for_one_that_is_here
   write_table({{"PC-1", "0A01"}});
   build();
   const AgentId id = agent("0A01");
-  windows_->wake(id, v1::TASK_QUICK_SCAN, clock_.wall() + hours(1), true);
-  windows_->wake(AgentId("no-windows-device"), v1::TASK_QUICK_SCAN, clock_.wall() + hours(1), true);
+  windows_->wake(id, v1::TASK_QUICK_SCAN, clock_.wall(), clock_.wall() + hours(1), true);
+  windows_->wake(AgentId("no-windows-device"), v1::TASK_QUICK_SCAN, clock_.wall(), clock_.wall() + hours(1), true);
   EXPECT_EQ(waker_.told, std::vector<std::string>{"wake " + id.raw() + " TASK_QUICK_SCAN urgent"});
   waker_.told.clear();
 
   const std::string reply = post("0A01");
   waiting_ = {task(8, v1::TASK_UPDATE_SIGNATURES)};
-  windows_->wake(id, v1::TASK_UPDATE_SIGNATURES, clock_.wall() + hours(1), false);
+  windows_->wake(id, v1::TASK_UPDATE_SIGNATURES, clock_.wall(), clock_.wall() + hours(1), false);
   auto message = device_.next(reply);
   while (message) message = device_.next(windows_->handle(peer("0A01"), write_syncml(*message)).body);
   EXPECT_EQ(results_, (std::vector<std::string>{"8 ACCEPTED", "8 COMPLETED"}));
@@ -207,11 +207,89 @@ TEST_F(Windows, work_that_came_too_late_for_a_session_wakes_the_device_after_it)
   build();
   const AgentId id = agent("0A01");
   post("0A01");
-  windows_->wake(id, v1::TASK_QUICK_SCAN, clock_.wall() + hours(1), true);
+  windows_->wake(id, v1::TASK_QUICK_SCAN, clock_.wall(), clock_.wall() + hours(1), true);
   clock_.advance(minutes(6));  // the device never came back to its session
   windows_->tick();
   ASSERT_FALSE(waker_.told.empty());
   EXPECT_EQ(waker_.told.back(), "wake " + id.raw() + " TASK_QUICK_SCAN urgent");
+}
+
+TEST_F(Windows, work_that_begins_later_wakes_the_device_then_and_not_before) {
+  write_table({{"PC-1", "0A01"}, {"PC-2", "0A02"}});
+  build();
+  const AgentId one = agent("0A01"), two = agent("0A02");
+  const WallTime now = clock_.wall();
+  windows_->wake(two, v1::TASK_MACHINE_POLICY, now + seconds(90), now + hours(1), false);
+  windows_->wake(one, v1::TASK_DISCOVERY, now + seconds(30), now + hours(1), false);
+  windows_->wake(AgentId("no-windows-device"), v1::TASK_DISCOVERY, now + seconds(30), now + hours(1), false);
+  windows_->tick();
+  clock_.advance(seconds(30) - std::chrono::milliseconds(1));
+  windows_->tick();
+  EXPECT_TRUE(waker_.told.empty()) << waker_.told[0];
+  EXPECT_NE(boost::json::serialize(windows_->explained(one)).find("\"wake_due_in_ms\":1,"), std::string::npos);
+  clock_.advance(std::chrono::milliseconds(1));
+  windows_->tick();
+  EXPECT_EQ(waker_.told, std::vector<std::string>{"wake " + one.raw() + " TASK_DISCOVERY"});
+  clock_.advance(seconds(60));
+  windows_->tick();
+  windows_->tick();
+  EXPECT_EQ(waker_.told.size(), 2u) << "each once";
+  EXPECT_EQ(waker_.told.back(), "wake " + two.raw() + " TASK_MACHINE_POLICY");
+}
+
+TEST_F(Windows, what_is_due_together_is_one_wake_and_a_newer_one_of_its_kind_takes_the_others_place) {
+  write_table({{"PC-1", "0A01"}});
+  build();
+  const AgentId id = agent("0A01");
+  const WallTime now = clock_.wall();
+  windows_->wake(id, v1::TASK_DISCOVERY, now + seconds(10), now + hours(1), false);
+  windows_->wake(id, v1::TASK_DISCOVERY, now + seconds(40), now + hours(1), false);
+  windows_->wake(id, v1::TASK_UPDATE_SIGNATURES, now + seconds(41), now + hours(2), false);
+  clock_.advance(seconds(20));
+  windows_->tick();
+  EXPECT_TRUE(waker_.told.empty());
+  clock_.advance(seconds(30));
+  windows_->tick();
+  EXPECT_EQ(waker_.told, std::vector<std::string>{"wake " + id.raw() + " TASK_UPDATE_SIGNATURES"});
+}
+
+TEST_F(Windows, a_device_that_comes_by_itself_is_not_woken_for_what_it_took_along) {
+  write_table({{"PC-1", "0A01"}});
+  build();
+  const AgentId id = agent("0A01");
+  windows_->wake(id, v1::TASK_DISCOVERY, clock_.wall() + seconds(30), clock_.wall() + hours(1), false);
+  clock_.advance(seconds(30));  // due, and nobody looked at the time yet
+  EXPECT_EQ(visit("0A01"), "done");
+  windows_->tick();
+  for (const std::string& told : waker_.told) EXPECT_FALSE(told.starts_with("wake")) << told;
+}
+
+TEST_F(Windows, work_that_becomes_due_in_a_session_is_handed_over_in_it_or_wakes_the_device_after_it) {
+  write_table({{"PC-1", "0A01"}});
+  build();
+  const AgentId id = agent("0A01");
+  windows_->wake(id, v1::TASK_DISCOVERY, clock_.wall() + seconds(30), clock_.wall() + hours(1), false);
+  const std::string reply = post("0A01");
+  clock_.advance(seconds(30));
+  windows_->tick();
+  for (const std::string& told : waker_.told) EXPECT_FALSE(told.starts_with("wake")) << told;
+  clock_.advance(minutes(6));  // the device never came back to its session
+  windows_->tick();
+  EXPECT_EQ(waker_.told.back(), "wake " + id.raw() + " TASK_DISCOVERY");
+}
+
+TEST_F(Windows, nobody_is_woken_for_what_has_expired_or_once_it_is_revoked) {
+  write_table({{"PC-1", "0A01"}, {"PC-2", "0A02"}});
+  build();
+  const AgentId one = agent("0A01"), two = agent("0A02");
+  const WallTime now = clock_.wall();
+  windows_->wake(one, v1::TASK_DISCOVERY, now + seconds(30), now + seconds(40), false);
+  windows_->wake(two, v1::TASK_DISCOVERY, now + seconds(30), now + hours(1), false);
+  ASSERT_TRUE(registry().set_state(two, store::DeviceState::revoked));
+  windows_->state_changed(two, store::DeviceState::revoked);
+  clock_.advance(seconds(41));
+  windows_->tick();
+  for (const std::string& told : waker_.told) EXPECT_FALSE(told.starts_with("wake")) << told;
 }
 
 TEST_F(Windows, a_row_that_goes_revokes_its_device_and_one_that_returns_lets_it_in_again) {

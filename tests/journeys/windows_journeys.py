@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 import unittest
 
 from estate import estate, main_job
@@ -18,7 +19,7 @@ ONE, TWO = "0F1E2D3C4B5A69788796A5B4C3D2E1F0", "1F1E2D3C4B5A69788796A5B4C3D2E1F0
 class Windows:
     """The estate with a gateway that speaks with Windows devices."""
 
-    def __init__(self, world, more=""):
+    def __init__(self, world, more="", **start):
         self.world = world
         self.folder = world.folder / "windows"
         self.folder.mkdir()
@@ -31,7 +32,7 @@ class Windows:
         self.more = (f'\n[mdm]\nenabled = true\nlisten = "127.0.0.1:0"\ncertificate_file = "{self.server[0]}"\nkey_file = "{self.server[1]}"\n'
                      f'client_ca_file = "{self.authority[0]}"\nenrolments = "{self.table}"\nenrolments_check = "200ms"\nsame_work_window = "0s"\n'
                      f'device_sessions_per_minute = 600\n{more}')
-        world.start_gateway(more=self.more)
+        world.start_gateway(more=self.more, **start)
 
     def write(self):
         next_table = self.table.with_suffix(".next")
@@ -151,9 +152,9 @@ class Journeys(unittest.TestCase):
 class Simulated:
     """Simulated devices and their push service, and a gateway that serves the ones and speaks with the other."""
 
-    def __init__(self, world, more_wns=""):
+    def __init__(self, world, more_wns="", more_mdm="", **start):
         self.world = world
-        self.windows = Windows(world, more='provider_id = "FABRIKAM"\nscan_watch = "30d"\n')
+        self.windows = Windows(world, more='provider_id = "FABRIKAM"\nscan_watch = "30d"\n' + more_mdm, **start)
         port = world.addresses["mdm_port"]
         child = world.stage.start("greengate-sim", "windows", "--dir", world.folder / "sim", "--admin-port", 0, "--seed", 7, "--poll", "480x0",
                                   "--dm-url", "https://dm.example.test/dm", "--dm-connect", f"127.0.0.1:{port}", "--channel-delay", 0,
@@ -171,7 +172,7 @@ class Simulated:
                      f'connect_override = ["notify.windows.com=127.0.0.1:{wns}", "login.live.com=127.0.0.1:{wns}"]\n'
                      f'push_spacing = "1s"\npfn_spacing = "1min"\n{more_wns}'
                      f'[[wns.app]]\npfn = "{app["pfn"]}"\nauth = "legacy"\nclient_id = "{app["client_id"]}"\nsecret_files = ["{secret}"]\n')
-        world.start_gateway(more=self.more)
+        world.start_gateway(more=self.more, **start)
 
     def do(self, verb, **members):
         link = http.client.HTTPConnection("127.0.0.1", self.ready["admin_port"], timeout=120)
@@ -246,6 +247,24 @@ class Woken(unittest.TestCase):
             before = len(sim.causes("d1"))
             again = sim.windows.send("machine_policy", agent)
             sim.windows.until(again, "done")
+            self.assertEqual(sim.causes("d1")[before:], ["push"])
+
+    def test_a_waves_work_waits_for_its_time_whether_the_device_is_woken_or_comes_by_itself(self):
+        with estate() as world:
+            sim = Simulated(world, notifications='wave_window_per_1000 = "4h"\n', wave="4h")  # 14.4 s for one device
+            agent = sim.enrol("d1")
+            due = 0
+            while due < 4000:  # an order that can be looked at before it is due; an earlier one gives way to it
+                sent = sim.windows.send("discovery", agent)
+                due = sim.about(agent)["wake_due_in_ms"] or 0
+            begun = time.monotonic()
+            came = sim.do("device.session", device="d1")["session"]
+            self.assertEqual(came["outcome"], "done")
+            self.assertLess(time.monotonic() - begun, due / 1000, "this machine is too slow to look in time")
+            self.assertEqual(sim.windows.entry(sent)[0], "waiting", "it came too early")
+            before = len(sim.causes("d1"))
+            sim.windows.until(sent, "done")
+            self.assertGreaterEqual(time.monotonic() - begun, due / 1000 - 0.2)
             self.assertEqual(sim.causes("d1")[before:], ["push"])
 
     def test_without_the_push_service_the_poll_still_works(self):

@@ -64,6 +64,16 @@ TEST_F(Endpoint, who_is_not_enrolled_is_refused_before_its_message_is_looked_at)
   EXPECT_EQ(endpoint().open(), 0u);
 }
 
+TEST_F(Endpoint, a_full_house_reads_nobodys_message_but_of_those_inside) {
+  config_.sessions_max = 1;
+  const DmReply inside = endpoint().handle(peer("a"), package1());
+  EXPECT_EQ(inside.status, 200u);
+  EXPECT_EQ(code("b", "not even XML"), "429 mdm.full");
+  EXPECT_EQ(code("stranger", "not even XML"), "403 mdm.unknown_certificate") << "a stranger is not asked to come back";
+  EXPECT_EQ(code("a", "not even XML"), "400 mdm.syncml");
+  EXPECT_EQ(code("a", package1()), "200") << "the same message again";
+}
+
 TEST_F(Endpoint, a_certificate_speaks_for_its_own_device_alone) {
   EXPECT_EQ(code("b", package1()), "403 mdm.other_device");
   EXPECT_EQ(code("a", package1("0f1e2d3c4b5a69788796a5b4c3d2e1f0")), "200");  // the same, in another spelling

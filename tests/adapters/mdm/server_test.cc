@@ -1,114 +1,17 @@
 #include "adapters/mdm/dm_server.h"
 #include "tests/adapters/mdm/scripted_device.h"
+#include "tests/adapters/mdm/tls_client.h"
 #include "tests/support/manual_clock.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-#include <boost/asio.hpp>
-#include <boost/asio/ssl.hpp>
-
 #include <filesystem>
+#include <mutex>
+#include <thread>
 
 namespace greengate::test {
 namespace {
 
 using namespace adapters;
-namespace asio = boost::asio;
-namespace ssl = asio::ssl;
-using tcp = asio::ip::tcp;
 using std::chrono::milliseconds;
-
-/// A key and a certificate on disk, made for one test.
-class Certificate {
- public:
-  /// `signer`: none signs itself. Valid from and for, in days from the manual clock's now.
-  Certificate(const std::filesystem::path& folder, const std::string& name, const Certificate* signer, bool authority, int from_days, int to_days,
-              std::time_t now) {
-    key_ = EVP_EC_gen("P-256");
-    certificate_ = X509_new();
-    X509_set_version(certificate_, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate_), 0x0AFF);
-    std::time_t at = now;
-    X509_time_adj_ex(X509_getm_notBefore(certificate_), from_days, 0, &at);
-    X509_time_adj_ex(X509_getm_notAfter(certificate_), to_days, 0, &at);
-    X509_set_pubkey(certificate_, key_);
-    X509_NAME* subject = X509_get_subject_name(certificate_);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
-    X509_set_issuer_name(certificate_, signer ? X509_get_subject_name(signer->certificate_) : subject);
-    X509_EXTENSION* basic = X509V3_EXT_conf_nid(nullptr, nullptr, NID_basic_constraints, authority ? "critical,CA:TRUE" : "CA:FALSE");
-    X509_add_ext(certificate_, basic, -1);
-    X509_EXTENSION_free(basic);
-    X509_sign(certificate_, signer ? signer->key_ : key_, EVP_sha256());
-    certificate_file = (folder / (name + ".pem")).string();
-    key_file = (folder / (name + ".key")).string();
-    FILE* file = std::fopen(certificate_file.c_str(), "w");
-    PEM_write_X509(file, certificate_);
-    std::fclose(file);
-    file = std::fopen(key_file.c_str(), "w");
-    PEM_write_PrivateKey(file, key_, nullptr, nullptr, 0, nullptr, nullptr);
-    std::fclose(file);
-  }
-  ~Certificate() {
-    X509_free(certificate_);
-    EVP_PKEY_free(key_);
-  }
-  Certificate(const Certificate&) = delete;
-  Certificate& operator=(const Certificate&) = delete;
-
-  std::string certificate_file, key_file;
-
- private:
-  EVP_PKEY* key_ = nullptr;
-  X509* certificate_ = nullptr;
-};
-
-/// A TLS connection as a device makes it, by hand.
-class Client {
- public:
-  Client(std::uint16_t port, const Certificate* identity) : tls_(ssl::context::tls_client), stream_(context_, tls_) {
-    if (identity) {
-      SSL_use_certificate_file(stream_.native_handle(), identity->certificate_file.c_str(), SSL_FILETYPE_PEM);
-      SSL_use_PrivateKey_file(stream_.native_handle(), identity->key_file.c_str(), SSL_FILETYPE_PEM);
-    }
-    stream_.next_layer().connect(tcp::endpoint(asio::ip::address_v4::loopback(), port), error_);
-    if (!error_) stream_.handshake(ssl::stream_base::client, error_);
-  }
-  bool connected() const { return !error_; }
-  void send(const std::string& bytes) {
-    boost::system::error_code error;
-    asio::write(stream_, asio::buffer(bytes), error);
-  }
-  /// Head and body; empty: the server closed without a word.
-  std::string answer() {
-    std::string text;
-    boost::system::error_code error;
-    std::array<char, 4096> part{};
-    for (;;) {
-      const auto head = text.find("\r\n\r\n");
-      if (head != std::string::npos) {
-        const auto length = text.find("Content-Length: ");
-        if (length < head && text.size() >= head + 4 + std::stoul(text.substr(length + 16))) return text;
-      }
-      const std::size_t read = stream_.read_some(asio::buffer(part), error);
-      text.append(part.data(), read);
-      if (error) return text;
-    }
-  }
-  std::string post(const std::string& body, const std::string& type = "application/vnd.syncml.dm+xml", const std::string& target = "/dm?mode=Maintenance",
-                   const std::string& method = "POST") {
-    send(method + " " + target + " HTTP/1.1\r\nHost: dm\r\nContent-Type: " + type + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-    return answer();
-  }
-
- private:
-  asio::io_context context_;
-  ssl::context tls_;
-  ssl::stream<tcp::socket> stream_;
-  boost::system::error_code error_;
-};
-
-std::string status_of(const std::string& answer) { return answer.substr(0, answer.find("\r\n")).substr(std::min<std::size_t>(answer.size(), 9)); }
-std::string body_of(const std::string& answer) { return answer.substr(std::min(answer.size(), answer.find("\r\n\r\n") + 4)); }
 
 class Server : public testing::Test {
  protected:
@@ -229,6 +132,8 @@ TEST_F(Server, a_full_house_says_when_to_come_back) {
   const std::string answer = client.post("x");
   EXPECT_EQ(status_of(answer).substr(0, 3), "429");
   EXPECT_NE(answer.find("Retry-After: 77\r\n"), std::string::npos);
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos) << "its place is another's until it comes back";
+  EXPECT_EQ(client.answer(), "");
 }
 
 TEST_F(Server, slow_clients_are_closed) {
@@ -265,6 +170,14 @@ TEST_F(Server, more_connections_than_allowed_are_closed_at_once) {
   Client first(port, device_.get()), second(port, device_.get());
   ASSERT_TRUE(first.connected() && second.connected());
   EXPECT_FALSE(Client(port, device_.get()).connected());
+  // Not even a hello is waited for: nothing is computed for who cannot stay.
+  asio::io_context context;
+  tcp::socket silent(context);
+  silent.connect(tcp::endpoint(asio::ip::address_v4::loopback(), port));
+  char byte = 0;
+  boost::system::error_code error;
+  EXPECT_EQ(silent.read_some(asio::buffer(&byte, 1), error), 0u);
+  EXPECT_TRUE(error);
   EXPECT_EQ(status_of(first.post("x")), "200 OK");
 }
 

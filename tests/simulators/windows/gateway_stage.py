@@ -4,6 +4,7 @@ The simulator's clock runs with real time and jumps by what a scenario says. The
 made smaller by SCALE (a simulated second is 1/SCALE of a real one for it), Retry-After included, and the jump is followed by that much real time.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -19,7 +20,7 @@ sys.path[:0] = [str(ROOT / "tests" / "journeys"), str(ROOT / "deploy")]
 import windows_journeys  # noqa: E402
 from estate import Estate  # noqa: E402
 
-from wns_scenarios import LeftOut, Stage, equal  # noqa: E402
+from wns_scenarios import LeftOut, Stage, equal, pfn_of  # noqa: E402
 
 TASKS = {"defender_quick_scan": "quick_scan", "reboot": "restart"}
 PATIENCE_S = 30
@@ -32,17 +33,19 @@ SETTINGS = {
     "accepted_but_no_session": 'confirm_after = ["1s", "2s", "4s"]\nattributed_within = "1s"\n',
     "host_outage": 'tls_timeout = "300ms"\nconnect_timeout = "300ms"\n',
     "stampede": 'sessions_per_second = 20\n',
+    "renewal_stuck_1511": 'channel_renew_due = "4s"\nchannel_replace_age = "6s"\nchannel_life = "30s"\n',
+    "off_40_days": 'channel_renew_due = "4s"\nchannel_replace_age = "6s"\nchannel_life = "7s"\n',
 }
-SCALE = {"app_throttled_406": 100, "app_throttled_429": 10, "accepted_but_no_session": 720}
+# Lines of [mdm].
+MDM_SETTINGS = {"stampede": 'sessions_per_second = 20\nretry_after = "1s"\n'}
+# These ask for the PFN anew as soon as a second has passed; for the others it stays a minute.
+PFN_AT_ONCE = ("pfn_replace_500", "renewal_stuck_1511", "off_40_days")
+SCALE = {"app_throttled_406": 100, "app_throttled_429": 10, "accepted_but_no_session": 720, "renewal_stuck_1511": 360_000, "off_40_days": 432_000}
 # Devices of a scenario are fewer here: one small machine runs both sides.
 MANY = {200: 60, 100: 40, 500: 40, 5000: 120, 10: 10}
 OTHER_APP = {"entra_flavour": ("p3", "d3", {"auth": "entra"}), "endpoint_closed_for_new_clients": ("p4", "d4", {"auth": "legacy", "closed": True})}
 LEFT_OUT = {
-    "pfn_replace_500": "the gateway sets a PFN at most once a minute; the simulator's 500 and Status are shown without it",
-    "renewal_stuck_1511": "a channel's age is at least an hour in the gateway's settings",
-    "off_40_days": "a channel's age is at least an hour in the gateway's settings; the simulator's part is shown without it",
     "pfn_add_418": "the gateway never begins with Add; the simulator's 418 is shown without it",
-    "channel_404_when_unset": "the gateway sets the PFN in the same session; the simulator's 404 is shown without it",
 }
 
 
@@ -56,11 +59,12 @@ class GatewayStage(Stage):
         self.agents, self.queued = {}, {}
         self.refused_at, self.waited, self.woken = None, 0, False
         try:
-            # The gateway refuses less than a minute here, and nothing is lost when the one without a service is killed.
+            # Nothing is lost when the one without a service is killed.
             start, kill = self.world.start_gateway, self.world.kill
-            self.world.start_gateway = lambda more="", **rest: start(more=more.replace('pfn_spacing = "1s"', 'pfn_spacing = "1min"'), **rest)
+            spacing = "1s" if name in PFN_AT_ONCE else "1min"
+            self.world.start_gateway = lambda more="", **rest: start(more=more.replace('pfn_spacing = "1min"', f'pfn_spacing = "{spacing}"'), **rest)
             self.world.kill = lambda one, number=9: kill(one, 9)
-            self.site = windows_journeys.Simulated(self.world, SETTINGS.get(name, ""))
+            self.site = windows_journeys.Simulated(self.world, SETTINGS.get(name, ""), MDM_SETTINGS.get(name, ""))
             self.sim = types.SimpleNamespace(ready=self.site.ready, do=self.site.do, get=self.site.get, close=lambda: 0,
                                              device=lambda d: self.site.get(f"/devices/{d}"),
                                              sessions=lambda d: self.site.get(f"/devices/{d}/sessions")["sessions"],
@@ -91,8 +95,9 @@ class GatewayStage(Stage):
     def requests(self, kind=None, since=0):
         return [r for r in self.site.get(f"/requests?since={since}")["requests"] if kind in (None, r["kind"])]
 
-    def app_of(self, _):
-        return self.app
+    def app_of(self, pfn):
+        """The device's own, or another that the scenario made."""
+        return self.app if pfn == pfn_of("p1") else next(a for a in self.sim.get("/apps")["apps"] if a["pfn"] == pfn)
 
     def note(self):
         """From here on things are new."""
@@ -211,9 +216,16 @@ class GatewayStage(Stage):
         self.queued.setdefault(device, []).append(TASKS[command])
 
     def do_dm_set_pfn(self, device, verb="Replace"):
+        # It is set when there is a reason: here the channel ended.
+        self.sim.do("wns.channel.expire", device=device)
+        self.order([device], "machine_policy")
+        self.until("the channel to be dead", lambda: self.about(device)["channel"] == "dead")
         for _ in range(6):
             self.do_device_session(device)
             time.sleep(1.1)  # pfn_spacing here
+
+    def do_dm_read_channel(self, device):
+        self.do_device_session(device)  # every session reads it
 
     def do_gw_set_secret(self, pfn):
         secret = self.site.windows.folder / "wns-secret"
@@ -371,8 +383,9 @@ class GatewayStage(Stage):
         sessions = self.sim.sessions("d1")
         writes = [c for s in sessions for c in s["commands"] if c["verb"] in ("Replace", "Add") and c["uri"].endswith("/PFN")]
         if queued == "replace_pfn":
-            last = [c["verb"] for c in sessions[-1]["commands"] if c["uri"].endswith("/PFN")]
-            assert "Replace" in last, f"the last session had {[c['verb'] for c in sessions[-1]['commands']]}"
+            first = self.new_sessions("d1")[0]  # a device that renews by itself comes for that before its poll
+            verbs = [c["verb"] for c in first["commands"] if c["uri"].endswith("/PFN")]
+            assert "Replace" in verbs, f"the first session had {[c['verb'] for c in first['commands']]}"
         if attempts_per_day_max is not None:
             assert 0 < len(writes) <= attempts_per_day_max + 1, f"{len(writes)} writes"  # one more: the enrolment's own
         if alarm is not None:
@@ -381,10 +394,29 @@ class GatewayStage(Stage):
             raise LeftOut("expect.dm next")
 
     def do_expect_dm_http(self, **_):
-        statuses = [code for d in self.agents for s in self.sim.sessions(d) for code in s["http"]]
-        assert statuses, "no session came"
-        if 429 not in statuses:
-            raise LeftOut("429 of a full DM server, which few devices do not fill")
+        """Paced pushes bring no more than the server takes. So a second order, without pushes, and all devices come at once of their own accord."""
+        names = [n for n in self.agents if n != "d1"]  # those that were woken
+
+        def states():
+            return self.world.control("notify", "list")["notifications"][0]["states"]
+        self.until("the woken devices to be done", lambda: states() == {"done": len(names)}, 60)
+        self.sim.do("wns.fault", push_status=503, always=True)
+        self.order(names, "update_signatures")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: self.sim.do("device.session", device=name, wait=False), names))
+        ends = {name: self.until(f"the end of the session of {name}", lambda name=name: (lambda last: last if last["outcome"] != "running" else None)(
+            self.sim.sessions(name)[-1]), 120) for name in names}
+        refused = [s for s in ends.values() if 429 in s["http"]]
+        assert refused, "nobody was told to come later"
+        for name, session in ends.items():
+            equal(f"the end of the session of {name}", session["outcome"], "done")
+            equal(f"the last answer to {name}", session["http"][-1], 200)
+            assert not session["breaches"], session["breaches"]
+        for session in refused:
+            assert session["retry_after"] in ("1", "2"), f"Retry-After was {session['retry_after']!r}"
+            waited = (session["ended_ms"] - session["began_ms"]) / 1000
+            assert waited >= session["http"].count(429), f"{session['http']} in {waited} s"
+        self.until("nobody to be lost", lambda: states() == {"done": len(names)})
 
     def do_expect_logs(self, absent):
         text = self.world.log_of("greengate")
