@@ -4,8 +4,7 @@ import json
 import subprocess
 import unittest
 
-import main_job
-from estate import estate
+from estate import estate, main_job
 
 HERE = "127.0.0.0"  # the subnet of every agent of this machine
 

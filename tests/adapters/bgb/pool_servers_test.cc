@@ -229,7 +229,9 @@ TEST_F(BgbPoolServers, SurvivesListsThatChangeFasterThanAnySessionOpens) {
       else
         house.pool->open(agent(i), list({at((turn + i) % 3), at((turn * i) % 3)}));
     }
-    if (turn % 10 == 9) ASSERT_TRUE(wait_until([&] { return house.pool->view().sessions > 0; }));
+    if (turn % 10 == 9) {
+      ASSERT_TRUE(wait_until([&] { return house.pool->view().sessions > 0; }));
+    }
   }
   for (int i = 0; i < many; ++i) house.pool->open(agent(i), list({at(2)}));
   for (int i = 0; i < many; ++i) EXPECT_TRUE(is_at(agent(i), at(2))) << house.last_error(agent(i));
