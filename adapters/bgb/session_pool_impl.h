@@ -1,8 +1,6 @@
-// The inside of SessionPool, as its own files share it: what it holds, and who does what.
-//
-// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and what is due when, pool_servers.cc which
-// servers there are and whose, pool_turns.cc whose turn it is to connect, pool_connection.cc is one connection's life, pool_http.cc the sessions over HTTP, pool_hands.cc does what a
-// session decides.
+// The inside of SessionPool, as its own files share it: what it holds, and who does what. session_pool.cc is its public face;
+// pool_sessions.cc: which sessions there are and what is due when; pool_servers.cc: which servers, and whose; pool_turns.cc: whose turn
+// it is; pool_connection.cc: one connection's life; pool_http.cc: HTTP; pool_hands.cc: what a session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
