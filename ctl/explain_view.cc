@@ -96,7 +96,7 @@ std::string show_explanation(const json::value& about) {
     shown += "\n" + notifications.text();
   }
   for (const auto& [name, title] : {std::pair("identity", "Identity at the site"), std::pair("inventory", "What the site has of its inventory"),
-                                    std::pair("policy", "Policy"), std::pair("pacing", "Pacing"), std::pair("slots", "Slots"), std::pair("windows", "Windows device")}) {
+                                    std::pair("policy", "Policy"), std::pair("notification_servers", "Notification servers"), std::pair("pacing", "Pacing"), std::pair("slots", "Slots"), std::pair("windows", "Windows device")}) {
     shown += section(title, rows(find(about, name)));
   }
   return shown;

@@ -253,6 +253,10 @@ void read_inventory(ConfigReader& reader, workers::InventoryConfig& config) {
 void read_notifications(ConfigReader& reader, adapters::BgbConfig& bgb, FanOutConfig& fan_out) {
   reader.read("bgb.enabled", bgb.enabled);
   reader.read("bgb.servers", bgb.servers);
+  reader.read("bgb.servers_from", bgb.servers_from);
+  reader.read("bgb.port", bgb.port);
+  reader.read("bgb.servers_max", bgb.servers_max);
+  reader.read("bgb.servers_idle", bgb.servers_idle);
   reader.read("bgb.profile", bgb.profile);
   reader.read("bgb.server_profiles", bgb.server_profiles);
   reader.read("bgb.server_check", bgb.server_check);
@@ -407,6 +411,8 @@ LoadedConfig load(ConfigReader reader) {
   reader.add(config.task_parameters.problems());
   if (config.has_role("notify") && config.bgb.enabled) {
     reader.add(config.bgb.problems());
+    if (config.bgb.servers_from == "location" && !config.has_role("deliver"))
+      reader.add({{"bgb.servers_from", "bgb.servers_from is \"location\", which asks the site; gateway.roles needs \"deliver\" for it."}});
   }
   if (config.windows.enabled) reader.add(config.windows.problems());
   if (config.windows.enabled && config.wns.enabled) reader.add(config.wns.problems());

@@ -54,4 +54,19 @@ json::value explained(const std::vector<workers::BudgetHealth>& budgets) {
   return told;
 }
 
+json::value explained(const std::optional<adapters::BgbSessionView>& session, const std::optional<ServersOfAgent>& servers) {
+  if (!session && !servers) return nullptr;
+  json::object told;
+  if (session && !session->server.empty()) told["at"] = session->server + " by " + session->transport;
+  const bool by_location = servers && servers->by_location;
+  told["servers"] = by_location ? "location" : servers && servers->waits ? "none until the site answers" : "settings";
+  if (servers && servers->servers) {
+    std::string names;
+    for (const std::string& name : *servers->servers) names += (names.empty() ? "" : " ") + name;
+    told["named_by_the_site"] = names;
+  }
+  if (servers && !servers->last_failure.empty()) told["last_failure"] = servers->last_failure;
+  return told;
+}
+
 }  // namespace greengate::gateway

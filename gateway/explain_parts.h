@@ -1,5 +1,7 @@
 #pragma once
 
+#include "adapters/bgb/session_pool.h"
+#include "gateway/notification_servers.h"
 #include "store/baselines.h"
 #include "workers/policy_book.h"
 #include "workers/site_budget.h"
@@ -18,5 +20,7 @@ boost::json::value explained(const std::vector<store::Baseline>& baselines);
 boost::json::value explained(const std::optional<workers::AgentPolicy>& policy);
 /// The site's budgets that hold something back now; empty when none does.
 boost::json::value explained(const std::vector<workers::BudgetHealth>& budgets);
+/// Which notification servers its session may be at. `servers` is none where everybody has those of the settings.
+boost::json::value explained(const std::optional<adapters::BgbSessionView>& session, const std::optional<ServersOfAgent>& servers);
 
 }  // namespace greengate::gateway

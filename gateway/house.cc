@@ -17,6 +17,7 @@
 #include "gateway/ingest.h"
 #include "gateway/mp_doors.h"
 #include "gateway/net_thread.h"
+#include "gateway/notification_servers.h"
 #include "gateway/notify_admin.h"
 #include "gateway/replayer.h"
 #include "gateway/sealed_channels.h"
@@ -30,6 +31,7 @@
 #include "workers/identities.h"
 #include "workers/inventory_planner.h"
 #include "workers/key_pool.h"
+#include "workers/learned_hosts.h"
 #include "workers/policy_watch.h"
 #include "workers/pool.h"
 #include "workers/preview.h"
@@ -159,6 +161,7 @@ struct House::Rooms {
   std::unique_ptr<Ticker> releaser;
   std::unique_ptr<NotifyAdmin> notify_admin;
   std::unique_ptr<adapters::SessionPool> sessions;
+  std::unique_ptr<NotificationServers> notification_servers;  ///< None where all agents have those of the settings.
   std::unique_ptr<Ingest> ingest;
   std::unique_ptr<Doorkeeper> doorkeeper;
   std::unique_ptr<SealedChannels> channels;
@@ -173,7 +176,10 @@ struct House::Rooms {
 
   Result<void> build();
   void build_policy(store::DeviceRegistry& devices, store::ReportQueue& reports);
+  void build_notification_servers();
   Result<void> build_windows(const store::Sealer& sealer);
+  void open_session(const AgentId& agent);
+  void close_session(const AgentId& agent);
   void connect();
   Admin::House facts();
   void state_changed(const AgentId& agent, store::DeviceState state);
@@ -213,7 +219,7 @@ Result<void> House::Rooms::build() {
                                                      fan_out->identity_gone(agent);
                                                      fan_out->identity_ready(agent);
                                                      policy->agent_ready(agent);
-                                                     if (windows && windows->knows(agent)) sessions->open(agent);
+                                                     if (windows && windows->knows(agent)) open_session(agent);
                                                    });
   build_policy(devices, reports);
   pool = std::make_unique<workers::Pool>(config.delivery, reports, devices, *identities, *translator, *inventories, *courier,
@@ -252,6 +258,7 @@ Result<void> House::Rooms::build() {
         return as;
       },
       *fan_out, [this](const AgentId& agent, const SmsId& sms_id) { return fan_out->may_hold_session(agent, sms_id); });
+  if (bgb.enabled && bgb.servers_from == "location") build_notification_servers();
   ingest = std::make_unique<Ingest>(config.agents, reports, devices, clock, metrics);
   doorkeeper = std::make_unique<Doorkeeper>(*fan_out, *errands, *policy, *enquiries);
   if (auto built = build_windows(*sealer); !built) return built;
@@ -267,7 +274,9 @@ Result<void> House::Rooms::build() {
   if (config.has_role("deliver")) {
     order.insert(order.end(), {courier.get(), keys.get(), errands.get(), site_map.get(), policy.get(), pool.get(), enquiries.get(), replay_ticker.get()});
   }
-  order.insert(order.end(), {sessions.get(), sweeper.get(), releaser.get()});
+  order.push_back(sessions.get());
+  if (notification_servers) order.push_back(notification_servers.get());
+  order.insert(order.end(), {sweeper.get(), releaser.get()});
   if (windows) order.insert(order.end(), {waker.get(), windows.get()});
   if (config.has_role("ingest")) order.push_back(ingest.get());
   order.push_back(doors.get());
@@ -307,6 +316,44 @@ void House::Rooms::build_policy(store::DeviceRegistry& devices, store::ReportQue
   });
 }
 
+void House::Rooms::build_notification_servers() {
+  notification_servers = std::make_unique<NotificationServers>(
+      NotificationServersConfig{.settings = config.bgb.servers,
+                                .port = config.bgb.port,
+                                .servers_max = config.bgb.servers_max,
+                                .ttl = config.enquiries.location_ttl},
+      clock, metrics, random_u64());
+  notification_servers->connect({
+      .locate = [this](const AgentId& agent, const std::string& address) -> Result<workers::Located> {
+        if (site_map->view().certificate_changed)
+          return fail(Remedy::retry, "site.certificate_changed", "The site's signing certificate is not the pinned one.");
+        adapters::LocationQuestion question;
+        question.kind = adapters::LocationKind::management_points;
+        return locator->locate(agent, std::move(question), address, false);
+      },
+      .address =
+          [this](const AgentId& agent) {
+            const auto there = ingest->presence().find(agent);
+            return there ? there->remote : std::string();
+          },
+      .allow = [hosts = workers::LearnedHosts(config.site.management_points, config.site_map.mp_list_domains)](
+                   const std::string& host, bool https) { return hosts.allow(host, https); },
+      .open = [this](const AgentId& agent, const adapters::BgbServers& servers) { sessions->open(agent, servers); },
+      .change = [this](const AgentId& agent, const adapters::BgbServers& servers) { sessions->change_servers(agent, servers); },
+      .close = [this](const AgentId& agent) { sessions->close(agent); },
+  });
+}
+
+void House::Rooms::open_session(const AgentId& agent) {
+  if (notification_servers) return notification_servers->open(agent);
+  sessions->open(agent);
+}
+
+void House::Rooms::close_session(const AgentId& agent) {
+  if (notification_servers) return notification_servers->close(agent);
+  sessions->close(agent);
+}
+
 // Devices that are woken and come, beside agents that stay.
 Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
   if (!config.windows.enabled) return {};
@@ -328,7 +375,7 @@ Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
                 errands->agent_active(agent);
                 // It has no connection whose coming would open its session at the site.
                 const auto device = store->devices().find(agent);
-                if (device && device->site.state == store::IdentityState::ready) sessions->open(agent);
+                if (device && device->site.state == store::IdentityState::ready) open_session(agent);
               },
       },
       waker.get());
@@ -338,8 +385,8 @@ Result<void> House::Rooms::build_windows(const store::Sealer& sealer) {
 void House::Rooms::connect() {
   fan_out->connect({
       .send = [this](const AgentId& agent, const v1::Notification& push) { return ingest->send_notification(agent, push); },
-      .open_session = [this](const AgentId& agent) { sessions->open(agent); },
-      .close_session = [this](const AgentId& agent) { sessions->close(agent); },
+      .open_session = [this](const AgentId& agent) { open_session(agent); },
+      .close_session = [this](const AgentId& agent) { close_session(agent); },
       .respond = [this](const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id,
                         bool success) { sessions->respond(agent, push_id, task_id, success); },
       .ask_policy = [this](const AgentId& agent, milliseconds delay) { policy->ask(agent, delay); },
@@ -401,6 +448,11 @@ Admin::House House::Rooms::facts() {
     auto baselines = store->baselines().list(agent);
     return baselines ? explained(*baselines) : boost::json::value(boost::json::object{{"problem", baselines.error().code}});
   });
+  if (config.has_role("notify") && config.bgb.enabled) {
+    facts.details.emplace_back("notification_servers", [this](const AgentId& agent) {
+      return explained(sessions->view(agent), notification_servers ? notification_servers->view(agent) : std::nullopt);
+    });
+  }
   facts.details.emplace_back("notifications", [this](const AgentId& agent) { return notify_admin->last_of(agent); });
   facts.details.emplace_back("slots", [this](const AgentId& agent) {
     const auto connected = ingest->presence().find(agent);

@@ -26,7 +26,7 @@ struct Located {
 
 /// Asks where things of the site are, for agents, and remembers the answers a while.
 ///
-/// Limits    1,024 answers are remembered, `ttl` each. Content and update servers depend on where a client is, so their answers are shared
+/// Limits    1,024 answers are remembered, `ttl` each. All but the facts of the site depend on where a client is, so those answers are shared
 ///           by the clients of one subnet only; of those a /24, or a /64, is taken for one, as no agent's real mask is known here (I).
 /// Threads   Any; locate() may wait for the site.
 /// Errors    What the courier and parse_location_reply() say; mp.refused (retry): the site answered with nothing.

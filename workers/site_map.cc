@@ -41,18 +41,6 @@ bool write_whole(const std::string& file, const std::string& bytes) {
   return written && ::rename(aside.c_str(), file.c_str()) == 0;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
-// "mp01.example.test" gives "example.test"; a domain of a single label is nobody's alone.
-std::string own_domain_of(const std::string& host) {
-  if (!adapters::fit_for_learned_host(host)) return {};
-  const std::string domain = host.substr(host.find('.') + 1);
-  return domain.find('.') == std::string::npos ? std::string() : domain;
-}
-
 }  // namespace
 
 std::vector<ConfigProblem> SiteMapConfig::problems() const {
@@ -78,22 +66,17 @@ SiteMap::SiteMap(SiteMapConfig config, const adapters::MpSettings& settings, Way
       refreshed_(metrics.counter("greengate_site_map_refreshes_total", "Times the site's own list was asked for.", {{"outcome", "followed"}})),
       failed_(metrics.counter("greengate_site_map_refreshes_total", "Times the site's own list was asked for.", {{"outcome", "failed"}})),
       learned_(metrics.gauge("greengate_site_map_learned_points", "Management points known only from the site's own list.")),
-      changed_(metrics.gauge("greengate_site_map_certificate_changed", "1 while the site's signing certificate is not the pinned one.")) {
+      changed_(metrics.gauge("greengate_site_map_certificate_changed", "1 while the site's signing certificate is not the pinned one.")),
+      hosts_(config_.configured, config_.mp_list_domains) {
   bool http_port_known = false, https_port_known = false;
   for (const std::string& address : config_.configured) {
     const auto url = adapters::parse_url(address);
     if (!url) continue;  // the doors were opened from the same list, and complained
     configured_.push_back({address, url->host, "", url->tls, true});
-    http_allowed_ = http_allowed_ || !url->tls;
     bool& known = url->tls ? https_port_known : http_port_known;
     if (!known) (url->tls ? https_port_ : http_port_) = url->port;
     known = true;
-    if (config_.mp_list_domains.empty()) {
-      const std::string domain = own_domain_of(url->host);
-      if (!domain.empty() && std::find(domains_.begin(), domains_.end(), domain) == domains_.end()) domains_.push_back(domain);
-    }
   }
-  for (const std::string& domain : config_.mp_list_domains) domains_.push_back(lower(domain));
   view_.points = configured_;
 }
 
@@ -207,11 +190,6 @@ void SiteMap::note_mp_certificate() {
   view_.mp_fingerprint = adapters::fingerprint_of(*certificate);
 }
 
-bool SiteMap::allowed(const std::string& host, bool https) const {
-  if (!https && !http_allowed_) return false;
-  return std::any_of(domains_.begin(), domains_.end(), [&](const std::string& domain) { return host.ends_with("." + domain); });
-}
-
 Result<void> SiteMap::follow_list() {
   auto document = ways_.get(adapters::bootstrap_target(settings_, adapters::Bootstrap::mp_list));
   if (!document) return pass(document);
@@ -227,7 +205,7 @@ Result<void> SiteMap::follow_list() {
       known->version = point.version;
       continue;
     }
-    if (!allowed(point.host, point.https) || learned.size() >= config_.learned_max) {
+    if (!hosts_.allow(point.host, point.https) || learned.size() >= config_.learned_max) {
       ++passed_over;
       continue;
     }

@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 #include "core/result.h"
 #include "workers/courier.h"
+#include "workers/learned_hosts.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -90,7 +91,6 @@ class SiteMap : public Component {
   Result<void> check_signing_certificate();
   void note_mp_certificate();
   Result<void> follow_list();
-  bool allowed(const std::string& host, bool https) const;
   void run();
 
   const SiteMapConfig config_;
@@ -101,8 +101,7 @@ class SiteMap : public Component {
   const Log log_{"site_map"};
   const Counter refreshed_, failed_;
   const Gauge learned_, changed_;
-  std::vector<std::string> domains_;
-  bool http_allowed_ = false;
+  const LearnedHosts hosts_;
   std::uint16_t http_port_ = 80, https_port_ = 443;
   std::vector<SitePoint> configured_;
 

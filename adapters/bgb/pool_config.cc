@@ -62,29 +62,34 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
   const auto complain = [&](std::string key, std::string message) {
     found.push_back({"bgb." + std::move(key), std::move(message)});
   };
-  if (servers.empty())
+  const bool by_location = servers_from == "location";
+  if (!by_location && servers_from != "settings")
+    complain("servers_from", "is \"" + servers_from + "\"; it can be \"settings\" or \"location\".");
+  if (servers.empty() && !by_location)
     complain(
         "servers",
         "is empty; name at least one notification server, such as \"mp01.example.test:10123\".");
-  if (servers.size() > 64)
-    complain("servers", "has more than 64 entries; a site has at most 15 management points.");
+  if (servers.size() > servers_max)
+    complain("servers", "has more than " + std::to_string(servers_max) + " entries (bgb.servers_max); a site has at most 15 management points.");
   for (const auto& server : servers)
     if (!bgb::parse_server(server))
       complain("servers", "has \"" + server + "\"; each is \"host:port\".");
+  const auto known = [&](const std::string& server) {
+    return by_location ? bgb::parse_server(server).has_value() : std::find(servers.begin(), servers.end(), server) != servers.end();
+  };
+  const std::string which = by_location ? "" : " with one of bgb.servers";
   for (const auto& entry : server_profiles) {
     const auto equals = entry.find('=');
-    if (equals == std::string::npos ||
-        std::find(servers.begin(), servers.end(), entry.substr(0, equals)) == servers.end())
-      complain("server_profiles",
-               "has \"" + entry + "\"; each is \"host:port=PROFILE\" with one of bgb.servers.");
+    if (equals == std::string::npos || !known(entry.substr(0, equals)))
+      complain("server_profiles", "has \"" + entry + "\"; each is \"host:port=PROFILE\"" + which + ".");
   }
   if (http != "off" && http != "fallback" && http != "only")
     complain("http", "is \"" + http + "\"; it can be \"off\", \"fallback\" or \"only\".");
   for (const auto& entry : http_urls) {
     const auto equals = entry.find('=');
     const auto url = parse_url(equals == std::string::npos ? "" : entry.substr(equals + 1));
-    if (!url || !url->path.empty() || std::find(servers.begin(), servers.end(), entry.substr(0, equals)) == servers.end())
-      complain("http_urls", "has \"" + entry + "\"; each is \"host:port=https://host\" with one of bgb.servers and without a path.");
+    if (!url || !url->path.empty() || !known(entry.substr(0, equals)))
+      complain("http_urls", "has \"" + entry + "\"; each is \"host:port=https://host\"" + which + ", without a path.");
   }
   if (const auto proxy = parse_url(http_proxy); !http_proxy.empty() && (!proxy || proxy->tls))
     complain("http_proxy", "is \"" + http_proxy + "\"; it is written \"http://proxy:8080\".");
@@ -135,6 +140,9 @@ std::vector<ConfigProblem> BgbConfig::problems() const {
       complain(key, "is " + std::to_string(value) + "; it can be " + std::to_string(low) + " to " +
                         std::to_string(high) + ".");
   };
+  within("servers_idle", servers_idle, milliseconds(10), hours(24 * 7));
+  count("port", port, 1, 65'535);
+  count("servers_max", servers_max, 1, 256);
   count("handshakes_per_second", handshakes_per_second, 1, 100'000);
   count("handshakes_per_second_all", handshakes_per_second_all, 1, 100'000);
   count("handshakes_in_flight_max", handshakes_in_flight_max, 1, 100'000);

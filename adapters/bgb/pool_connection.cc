@@ -32,6 +32,7 @@ constexpr milliseconds addresses_kept{60'000};
 }  // namespace
 
 void SessionPool::Impl::start_attempt(Link& link) {
+  link.moves = false;
   Server& server = server_for(link);
   if (takes_http(link, server)) return start_http(link, server);
   if (link.server != &server) link.address = 0;

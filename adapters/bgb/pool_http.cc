@@ -124,7 +124,7 @@ void SessionPool::Impl::start_http(Link& link, Server& server) {
   const SteadyTime now = clock.steady();
   if (now < server.http->broken_until) {
     // With a second server there is somebody to ask before the time is over.
-    const auto rest = servers.size() > 1 ? milliseconds(0) : std::chrono::ceil<milliseconds>(server.http->broken_until - now);
+    const auto rest = link.servers->size() > 1 ? milliseconds(0) : std::chrono::ceil<milliseconds>(server.http->broken_until - now);
     link.http->ended(HttpEnd::unavailable, {Remedy::retry, "bgb.http_broken", "This server's HTTP mode did not work a while ago.", rest});
   } else {
     take_http_turn(link.http, Lane::receive);

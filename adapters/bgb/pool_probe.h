@@ -39,6 +39,13 @@ struct PoolProbe {
   Counter http_event(const char* event) {
     return metrics_.counter("greengate_bgb_http_events_total", "What happened to sessions over HTTP, by kind.", {{"event", event}});
   }
+  Gauge servers_from(const char* from) {
+    return metrics_.gauge("greengate_bgb_servers", "Notification servers known, by where they come from.", {{"from", from}});
+  }
+  // Rare: only a new name can be refused.
+  void server_refused(const char* code) {
+    metrics_.counter("greengate_bgb_servers_refused_total", "Servers of location answers that were left out, by reason.", {{"code", code}}).add();
+  }
   void ended(const char* code) {
     auto found = ends_.find(code);
     if (found == ends_.end())
@@ -64,6 +71,10 @@ struct PoolProbe {
   Counter mismatches = metrics_.counter("greengate_bgb_kind_mismatch_total",
                                         "Frames whose type field and XML root disagreed; the root was believed.");
   Counter full = metrics_.counter("greengate_bgb_sessions_refused_total", "Sessions refused above sessions_max.");
+  Gauge configured_servers = servers_from("settings");
+  Gauge learned_servers = servers_from("location");
+  Counter without_server =
+      metrics_.counter("greengate_bgb_sessions_without_server_total", "Sessions refused because their agent had no server.");
   Counter forgotten =
       metrics_.counter("greengate_bgb_pushes_forgotten_total", "Pushes forgotten before their time, at pushes_remembered_max.");
   Counter alarm_refused =

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -89,34 +88,23 @@ Result<void> SessionPool::Impl::prepare() {
   http_world.emplace(bgb::HttpChannelWorld{strand, *tls, clock, buffer,
                                            [this](tcp::socket& socket, const tcp& family) { return prepare_socket(socket, family); }});
   for (const auto& address : config.source_addresses) sources.add(asio::ip::make_address(address));
-  rules.version_count = 1;
-  std::set<std::string> said;
-  for (const auto& text : config.servers) {
-    std::string from = config.profile;
-    for (const auto& entry : config.server_profiles)
-      if (entry.starts_with(text + "=")) from = entry.substr(text.size() + 1);
-    auto profile = bgb::load_profile(from);
-    if (!profile) return pass(profile);
-    profile->header_bytes_max = std::min(profile->header_bytes_max, config.header_bytes_max);
-    profile->payload_bytes_max = std::min(profile->payload_bytes_max, config.payload_bytes_max);
-    rules.version_count =
-        std::max(rules.version_count, static_cast<std::uint32_t>(profile->versions.size()));
-    logger.info("notification server", kv("server", text), kv("profile", profile->name),
-                kv("guessed_values", profile->guesses.size()));
-    if (said.insert(from).second)
-      for (const auto& [key, value] : profile->guesses)
-        logger.info("profile value is guessed", kv("profile", profile->name), kv("key", key),
-                    kv("value", value));
-    servers.push_back(std::make_unique<Server>(*this, text, *bgb::parse_server(text), *profile));
-    server_names.push_back(text);
-    if (auto ready = prepare_http(*servers.back(), *profile); !ready) return ready;
-  }
-  return {};
+  return prepare_servers();
 }
 
 void SessionPool::Impl::begin() {
   running = true;
   arm_tick();
+  std::vector<Link*> without;
+  for (auto& [id, link] : links) {
+    const auto own = names_before_start.find(id);
+    link->servers = own == names_before_start.end() ? settings_list : list_of(own->second);
+    if (!link->servers) without.push_back(link.get());
+  }
+  names_before_start.clear();
+  for (Link* link : without) {
+    probe->without_server.add();
+    bury(*link);
+  }
   for (auto& [id, link] : links)
     event(*link, [&](Session& session, Hands& hands) { session.open(clock.steady(), hands); });
 }
@@ -130,6 +118,7 @@ void SessionPool::Impl::after(Link& link) {
     link.session.failed(clock.steady(), why, other, hands);
   }
   settle_http(link);
+  if (link.moves && !link.session.answer_due()) leave_server(link);
   const SessionState state = link.session.state();
   if (state == SessionState::backoff || state == SessionState::online) link.address = 0;
   auto next = link.session.due();
@@ -196,10 +185,12 @@ void SessionPool::Impl::check_emptied() {
   if (quiet) emptied.notify_all();
 }
 
-void SessionPool::Impl::open(const AgentId& agent) {
+void SessionPool::Impl::open(const AgentId& agent, const BgbServers& names) {
   if (refusing || !config.enabled) return;
   auto found = links.find(agent);
-  if (found == links.end()) {
+  const bool fresh = found == links.end();
+  SharedServerList own = running && (fresh || names) ? list_of(names) : nullptr;
+  if (fresh) {
     if (links.size() >= config.sessions_max) {
       probe->full.add();
       if (!std::exchange(full_said, true))
@@ -207,19 +198,31 @@ void SessionPool::Impl::open(const AgentId& agent) {
                      kv("agent", agent.raw()));
       return;
     }
+    if (running ? !own : config.servers.empty() && !names) {
+      probe->without_server.add();
+      logger.debug("no session, its agent has no server", kv("agent", agent.raw()));
+      return;
+    }
     std::lock_guard lock(mutex);
     found = links.emplace(agent, std::make_unique<Link>(agent, rules, memory)).first;
     quiet = false;
   }
-  if (running)
-    event(*found->second,
-          [&](Session& session, Hands& hands) { session.open(clock.steady(), hands); });
+  if (!running) {
+    if (names) names_before_start[agent] = names;
+    return;
+  }
+  give_servers(*found->second, std::move(own));
+  event(*found->second,
+        [&](Session& session, Hands& hands) { session.open(clock.steady(), hands); });
 }
 
 void SessionPool::Impl::close(const AgentId& agent) {
   const auto found = links.find(agent);
   if (found == links.end()) return;
-  if (!running) return bury(*found->second);
+  if (!running) {
+    names_before_start.erase(agent);
+    return bury(*found->second);
+  }
   event(*found->second,
         [&](Session& session, Hands& hands) { session.shut(clock.steady(), hands); });
 }
@@ -262,6 +265,7 @@ void SessionPool::Impl::tear_down() {
     server->connected.clear();
   }
   answers_due.clear();
+  names_before_start.clear();
   quiet = true;
   emptied.notify_all();
 }
@@ -305,6 +309,7 @@ void SessionPool::Impl::on_tick() {
   }
   check_rights(now);
   look_at_routes(now);
+  if (now >= next_server_look) drop_unused_servers(now, config.servers_idle);
   std::erase_if(lingering, [&](const std::shared_ptr<Connection>& connection) {
     if (connection->socket.is_open() && *connection->flush_until <= now) connection->let_go();
     return !connection->socket.is_open();

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace greengate::adapters {
 
@@ -14,8 +16,12 @@ using boost::system::error_code;
 using std::chrono::milliseconds;
 
 SessionPool::Impl::Server& SessionPool::Impl::server_for(const Link& link) {
-  const auto order = bgb::server_order(link.id, server_names);
-  return *servers[order[link.session.server_turn() % order.size()]];
+  const ServerList& own = *link.servers;
+  std::vector<std::string_view> names;
+  names.reserve(own.size());
+  for (const Server* server : own) names.push_back(server->text);
+  const auto order = bgb::server_order(link.id, names);
+  return *own[order[link.session.server_turn() % order.size()]];
 }
 
 void SessionPool::Impl::queue(Link& link) {

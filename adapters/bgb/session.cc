@@ -165,6 +165,20 @@ void Session::reconnect(SteadyTime now, Error why, SessionActions& actions) {
   queue(actions);
 }
 
+void Session::relocate(SteadyTime now, Error why, SessionActions& actions) {
+  const SessionState before = state_;
+  if (before == SessionState::off || before == SessionState::queued || before == SessionState::draining) return;
+  const SteadyTime soon = now + random_up_to(rules_.backoff.base);
+  if (before == SessionState::backoff) {
+    deadline_ = std::min(deadline_, soon);
+  } else {
+    end(now, std::move(why), true, actions);
+    if (before == SessionState::online) backoff_.reset();
+    deadline_ = soon;
+  }
+  server_turn_ = 0;
+}
+
 void Session::tick(SteadyTime now, SessionActions& actions) {
   while (true) {  // answering removes entries, so look afresh each time
     const auto late = std::find_if(pending_.begin(), pending_.end(), [&](const Pending& p) {

@@ -113,6 +113,9 @@ class Session {
   void unavailable(SteadyTime now, Error why, SessionActions& actions);
   /// There is a better way to the server: signs off and asks for a turn at once. Only while online.
   void reconnect(SteadyTime now, Error why, SessionActions& actions);
+  /// Its server is not one of its agent's any more: leaves it, in order where it is signed in, and asks for a turn within the
+  /// back-off's base. One that waits already waits no longer than that. Nothing while off, queued or draining.
+  void relocate(SteadyTime now, Error why, SessionActions& actions);
 
   void tick(SteadyTime now, SessionActions& actions);
   /// When tick() is due next; nothing when only the world can change this session.

@@ -63,9 +63,13 @@ void SessionPool::stop() {
     logger.error("net thread did not answer in time", kv("component", "bgb"));
 }
 
-void SessionPool::open(const AgentId& agent) {
+void SessionPool::open(const AgentId& agent, BgbServers servers) {
   impl_->used = true;
-  asio::post(impl_->strand, [impl = impl_, agent] { impl->open(agent); });
+  asio::post(impl_->strand, [impl = impl_, agent, servers = std::move(servers)] { impl->open(agent, servers); });
+}
+
+void SessionPool::change_servers(const AgentId& agent, BgbServers servers) {
+  asio::post(impl_->strand, [impl = impl_, agent, servers = std::move(servers)] { impl->change_servers(agent, servers); });
 }
 
 void SessionPool::close(const AgentId& agent) {

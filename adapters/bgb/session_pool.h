@@ -35,6 +35,12 @@ struct BgbIdentity {
 struct BgbConfig {
   bool enabled = false;
   std::vector<std::string> servers;               ///< "host:port" or "[v6]:port"; each agent takes its own order of them.
+  /// "settings": `servers` are everybody's. "location": each agent has those the site's location answer names for it, and
+  /// `servers` until it has one; whoever opens a session brings them.
+  std::string servers_from = "settings";
+  std::uint32_t port = 10'123;     ///< M: of servers that only a location answer names.
+  std::uint32_t servers_max = 64;  ///< In all; a site has at most 15 management points.
+  std::chrono::milliseconds servers_idle{600'000};  ///< One from a location answer that nobody used this long is forgotten.
   std::string profile = "A";                      ///< Built-in name (A, B, C, A8, A16) or a JSON file; for every server…
   std::vector<std::string> server_profiles;       ///< …unless here: "host:port=PROFILE".
   std::string server_check = "pin";               ///< "pin", "pki" or "none-lab-only".
@@ -84,6 +90,10 @@ struct BgbConfig {
   std::vector<ConfigProblem> problems() const;
 };
 
+/// An agent's own servers, "host:port" each, in any order; shared by the agents that have the same. None: those of the settings.
+/// With servers_from "location" alone.
+using BgbServers = std::shared_ptr<const std::vector<std::string>>;
+
 /// Who is told what the sessions bring. Calls arrive on the net thread, one at a time, and may call the pool.
 class BgbListener {
  public:
@@ -130,6 +140,8 @@ struct BgbPoolView {
 ///           server and of the whole pool. A session whose agent lost the right to it ends within a minute.
 /// Order     Pushes of one agent in the order received; none across agents.
 /// Limits    sessions_max (open() above it is counted and logged, and the agent stays without a session, polling as ever),
+///           servers_max (a server above it is counted, logged as bgb.servers_full and left out; a session is left without servers only
+///           when the settings name none, and is then refused),
 ///           pending_pushes_max, pushes_remembered_max, the handshake budgets, handshakes_in_flight_max, frame bounds, 256 KiB of
 ///           unsent bytes per session.
 /// Threads   open(), close(), respond() and the views: any thread. drain() and stop(): not the net thread, unless the io_context
@@ -137,7 +149,8 @@ struct BgbPoolView {
 /// Errors    In views, on_offline() and metrics: bgb.resolve, bgb.connect, bgb.connect_timeout, bgb.identity, bgb.tls,
 ///           bgb.tls_timeout, bgb.server_certificate, bgb.signin_timeout, bgb.version, bgb.disconnected, bgb.lost,
 ///           bgb.slow_server, bgb.frame_* (bgb.frame_stalled: a begun frame did not end), bgb.xml_* (retry, by itself) and
-///           bgb.closed (halt); over HTTP also bgb.http_* and bgb.back_to_tcp. start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
+///           bgb.closed (halt); over HTTP also bgb.http_* and bgb.back_to_tcp;
+///           bgb.moved: the agent has other servers now. start(): bgb.config, bgb.profile, bgb.tls_setup (reject).
 /// Source    bgb-protocol; docs/adr/0011-bgb-behind-profiles.md
 class SessionPool final : public Component {
  public:
@@ -156,7 +169,11 @@ class SessionPool final : public Component {
   void stop() override;
 
   /// Wants a session for this agent until close(). Again is fine. After close() it is a new session.
-  void open(const AgentId& agent);
+  /// Without `servers` a new session has those of the settings, an open one those it has.
+  void open(const AgentId& agent, BgbServers servers = {});
+  /// Other servers for an open session; nothing without one. A session whose server is among them stays. Any other answers the pushes in
+  /// hand, signs off and comes back within backoff_base, at its turn.
+  void change_servers(const AgentId& agent, BgbServers servers);
   void close(const AgentId& agent);
   /// The agent's answer to a push; one that comes too late, or for a push nobody had, is counted and dropped.
   void respond(const AgentId& agent, std::uint64_t push_id, std::uint64_t task_id, bool success);

@@ -1,8 +1,6 @@
-// The inside of SessionPool, as its own files share it: what it holds, and who does what.
-//
-// session_pool.cc is its public face, pool_sessions.cc decides which sessions there are and what is due when, pool_turns.cc whose
-// turn it is to connect, pool_connection.cc is one connection's life, pool_http.cc the sessions over HTTP, pool_hands.cc does what a
-// session decides.
+// The inside of SessionPool, as its own files share it: what it holds, and who does what. session_pool.cc is its public face;
+// pool_sessions.cc: which sessions there are and what is due when; pool_servers.cc: which servers, and whose; pool_turns.cc: whose turn
+// it is; pool_connection.cc: one connection's life; pool_http.cc: HTTP; pool_hands.cc: what a session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
@@ -47,6 +45,9 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   struct HttpSide;
   struct HttpSession;
   class Hands;
+  /// Some agents' servers, sorted. One list for all agents that have the same.
+  using ServerList = std::vector<Server*>;
+  using SharedServerList = std::shared_ptr<const ServerList>;
   using tcp = boost::asio::ip::tcp;
   using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
 
@@ -57,7 +58,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
 
   Result<void> prepare();
   void begin();
-  void open(const AgentId& agent);
+  void open(const AgentId& agent, const BgbServers& names);
+  void change_servers(const AgentId& agent, const BgbServers& names);
   void close(const AgentId& agent);
   void shut_all();
   void tear_down();
@@ -81,6 +83,17 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   void secured(Link& link);
   void received(Link& link, bgb::Message message);
   Server& server_for(const Link& link);
+
+  Result<void> prepare_servers();
+  std::string profile_of(const std::string& server) const;
+  Result<Server*> add_server(const std::string& text, bool configured);
+  Server* server_named(const std::string& text);
+  SharedServerList list_of(const BgbServers& names);
+  SharedServerList shared(ServerList list);
+  void give_servers(Link& link, SharedServerList list);
+  void leave_server(Link& link);
+  void drop_unused_servers(SteadyTime now, std::chrono::milliseconds idle);
+  void refuse_server(const std::string& text, const char* code, const std::string& why);
 
   Result<void> prepare_http(Server& server, const bgb::Profile& profile);
   bool fall_back(Link& link);
@@ -111,12 +124,20 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   const std::unique_ptr<bgb::PoolProbe> probe;
   std::optional<bgb::TlsContext> tls;
   std::vector<std::unique_ptr<Server>> servers;
-  std::vector<std::string> server_names;  // as servers
+  std::map<std::string, bgb::Profile> profiles;  // by what the settings call them
+  SharedServerList settings_list;                // none when the settings name no server
   bgb::SourceAddresses sources;
   std::optional<bgb::HttpChannelWorld> http_world;
   std::set<std::string> http_said;
 
   // The strand's own.
+  std::map<ServerList, std::weak_ptr<const ServerList>> lists;
+  std::size_t clear_lists_at = 64;
+  BgbServers list_names;          // agents come by subnet: what the last one had…
+  SharedServerList list_of_names;  // …and which list that is
+  SteadyTime next_server_look{}, servers_full_until{};
+  SteadyTime last_refusal_line{};
+  std::map<AgentId, BgbServers> names_before_start;
   bgb::PushMemoryInRam memory;
   std::uint64_t forgotten_reported = 0;
   bgb::TimerWheel wheel;
@@ -172,14 +193,19 @@ struct SessionPool::Impl::Server {
   std::size_t in_flight = 0;
   std::shared_ptr<HttpSide> http;  // none when the HTTP mode is off
   std::string message_version;  // of its last confirmation; guarded by Impl::mutex
+  const bool configured;
+  bool in_use = true;
+  SteadyTime used_at;  // when it was last seen to be
 
-  Server(Impl& pool, std::string name, bgb::HostPort parts, const bgb::Profile& profile)
+  Server(Impl& pool, std::string name, bgb::HostPort parts, const bgb::Profile& profile, bool from_settings)
       : text(std::move(name)),
         where(std::move(parts)),
         codec(profile),
         schema(profile),
         resolver(pool.strand),
-        pace(pool.config.handshakes_per_second, pool.clock.steady()) {}
+        pace(pool.config.handshakes_per_second, pool.clock.steady()),
+        configured(from_settings),
+        used_at(pool.clock.steady()) {}
 };
 
 // One agent: its session, its connection while there is one, and what an operator is shown of it.
@@ -195,6 +221,8 @@ struct SessionPool::Impl::Link : bgb::WheelTimer {
   SteadyTime tcp_retry_at{};
   bool by_http = false;      // fell back
   bool http_served = false;  // the last attempt by HTTP came online
+  bool moves = false;        // leaves its server as soon as it owes no answer
+  SharedServerList servers;
   Server* server = nullptr;
   Server* queued_at = nullptr;  // where its turn comes, while it waits for one
   std::uint32_t address = 0;

@@ -117,7 +117,15 @@ bool fit_for_learned_host(std::string_view name) {
   return true;
 }
 
-Result<std::vector<ListedPoint>> parse_mp_list(const MpSettings& settings, std::string_view document, std::size_t* unfit) {
+namespace {
+
+bool could_be_a_host(std::string_view name) {
+  return !name.empty() && name.size() <= 253 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == ':';
+  });
+}
+
+Result<std::vector<ListedPoint>> read_points(const MpSettings& settings, std::string_view document, bool (*fits)(std::string_view), std::size_t* unfit) {
   pugi::xml_document tree;
   if (auto parsed = load(settings, document, tree); !parsed) return pass(parsed);
   const std::string_view root = tree.document_element().name();
@@ -130,7 +138,7 @@ Result<std::vector<ListedPoint>> parse_mp_list(const MpSettings& settings, std::
     if (++seen > points_max) return fail(Remedy::reject, "mp.list", "The list has too many management points.");
     std::string_view host = node.attribute("FQDN").value();
     if (host.empty()) host = node.attribute("Name").value();
-    if (!fit_for_learned_host(host)) {
+    if (!fits(host)) {
       ++passed_over;
       continue;
     }
@@ -145,6 +153,16 @@ Result<std::vector<ListedPoint>> parse_mp_list(const MpSettings& settings, std::
   }
   if (unfit != nullptr) *unfit = passed_over;
   return points;
+}
+
+}  // namespace
+
+Result<std::vector<ListedPoint>> parse_mp_list(const MpSettings& settings, std::string_view document, std::size_t* unfit) {
+  return read_points(settings, document, fit_for_learned_host, unfit);
+}
+
+Result<std::vector<ListedPoint>> parse_named_points(const MpSettings& settings, std::string_view document) {
+  return read_points(settings, document, could_be_a_host, nullptr);
 }
 
 Result<std::string> parse_certificate(const MpSettings& settings, std::string_view document) {

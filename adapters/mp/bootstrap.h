@@ -17,7 +17,7 @@ std::string bootstrap_target(const MpSettings& settings, Bootstrap what);
 
 /// A management point of the site's own list.
 struct ListedPoint {
-  std::string host;       ///< A host name, lower case: never an address, never this machine's own name.
+  std::string host;       ///< A host name, lower case: never an address, never this machine's own name, unless any name was asked for.
   bool https = false;     ///< SSLState is not 0 (M 1.6).
   std::string site_code;  ///< MPLIST1 only.
   std::string version;
@@ -31,6 +31,9 @@ bool fit_for_learned_host(std::string_view name);
 /// Limits    256 management points; entries without a fit name are passed over and counted in `unfit`.
 /// Errors    mp.list (reject): no list; mp.reply_xml (reject).
 Result<std::vector<ListedPoint>> parse_mp_list(const MpSettings& settings, std::string_view document, std::size_t* unfit = nullptr);
+
+/// The same with every host that has only letters, digits and ".-_:", addresses included, for a caller who knows which of them it uses.
+Result<std::vector<ListedPoint>> parse_named_points(const MpSettings& settings, std::string_view document);
 
 /// The certificate in MPCERT or SITESIGNCERT, as DER: hex in X509Certificate, at the root or below it (readings 14); for MPCERT,
 /// whose form is not public, in any one element. It is read as a certificate before it is believed to be one.

@@ -142,7 +142,7 @@ Result<OutgoingMessage> location_request(const MpSettings& settings, const MpIde
 Result<std::vector<Location>> parse_location_reply(const MpSettings& settings, LocationKind kind, std::string_view xml) {
   std::vector<Location> places;
   if (kind == LocationKind::management_points) {
-    auto listed = parse_mp_list(settings, xml);
+    auto listed = parse_named_points(settings, xml);
     if (!listed) return pass(listed);
     for (const ListedPoint& point : *listed) {
       Location place;

@@ -33,6 +33,7 @@ Result<OutgoingMessage> location_request(const MpSettings& settings, const MpIde
                                          const LocationQuestion& question);
 
 /// The answer to a question of that kind.
+/// Management points are named as the site names them, addresses included: who uses one asks first whether it may.
 /// Limits    512 places, each text 2 KiB (a longer one is left out).
 /// Errors    mp.reply_xml, mp.location_reply (reject).
 Result<std::vector<Location>> parse_location_reply(const MpSettings& settings, LocationKind kind, std::string_view xml);

@@ -197,7 +197,16 @@ std::string SiteAnswers::assignments(
   return xml + "</ReplyAssignments>";
 }
 
-std::optional<std::string> SiteAnswers::location(std::string_view root) const {
+bool SiteAnswers::set_locations(const std::string& subnet, std::vector<std::string> points) {
+  constexpr std::size_t subnets_max = 256;
+  const std::lock_guard lock(mutex_);
+  if (points.empty()) return points_.erase(subnet), true;
+  if (points_.size() >= subnets_max && !points_.contains(subnet)) return false;
+  points_[subnet] = std::move(points);
+  return true;
+}
+
+std::optional<std::string> SiteAnswers::location(std::string_view root, std::string_view subnet) const {
   const std::string& site = settings_.site_code;
   if (root == "WSUSLocationRequest")
     return R"(<WSUSLocationReply SchemaVersion="1.00"><Sites><Site><MPSite SiteCode=")" + site +
@@ -210,6 +219,18 @@ std::optional<std::string> SiteAnswers::location(std::string_view root) const {
     return R"(<SiteInfoReply SchemaVersion="1.00"><Site><SiteCode>)" + site +
            "</SiteCode><Version>" + settings_.site_version +
            "</Version><BuildNumber>9128</BuildNumber></Site></SiteInfoReply>";
+  if (root == "EnumerateMPLocationRequest") {
+    const std::lock_guard lock(mutex_);
+    auto found = points_.find(std::string(subnet));
+    if (found == points_.end()) found = points_.find("*");
+    if (found == points_.end()) return std::nullopt;
+    std::string xml = R"(<EnumerateMPLocationReply SchemaVersion="1.00">)";
+    for (const std::string& point : found->second)
+      xml += "<MP Name=\"" + point.substr(0, point.find('.')) + "\" FQDN=\"" + point +
+             R"("><Version>9128</Version><Capabilities SchemaVersion="1.0"><Property Name="SSLState" Value=")" + (settings_.https_only ? "63" : "0") +
+             "\"/></Capabilities></MP>";
+    return xml + "</EnumerateMPLocationReply>";
+  }
   return std::nullopt;
 }
 

@@ -49,8 +49,12 @@ class SiteAnswers {
                           const std::string& netbios_name,
                           const std::vector<std::pair<std::string, std::uint64_t>>& resync,
                           const std::string& policy_source, WallTime now);
-  /// By the request's root; nothing for one without a public reply.
-  std::optional<std::string> location(std::string_view root) const;
+  /// By the request's root; nothing for one without a public reply. EnumerateMPLocationRequest has one only once an operator said what a
+  /// client of its subnet hears: the reply's form is not public (I).
+  std::optional<std::string> location(std::string_view root, std::string_view subnet) const;
+  /// The management points a client of this subnet hears of; "*" for those of any other. Without any, no answer again.
+  /// Limits    256 subnets: false above.
+  bool set_locations(const std::string& subnet, std::vector<std::string> points);
 
   /// GET /SMS_MP/.sms_aut?<query>; nothing for an unknown verb.
   std::optional<Outgoing> sms_aut(std::string_view query) const;
@@ -71,6 +75,7 @@ class SiteAnswers {
   mutable std::mutex mutex_;                   // guards everything below
   std::map<std::string, std::string> bodies_;  // query, lower case → bytes
   std::vector<std::string> body_order_;
+  std::map<std::string, std::vector<std::string>> points_;  // by subnet
 };
 
 }  // namespace greengate::sim

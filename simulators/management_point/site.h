@@ -82,6 +82,7 @@ class Site : public ClientDirectory {
   AdminReply admin_stats() const;
   AdminReply admin_faults(const AdminRequest& request);
   AdminReply admin_proxy(const AdminRequest& request);
+  AdminReply admin_locations(const AdminRequest& request);
 
   const MpSettings& settings_;
   const Clock& clock_;

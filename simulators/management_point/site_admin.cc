@@ -54,6 +54,7 @@ AdminReply Site::admin(const AdminRequest& request) {
   if (get && path == "stats") return admin_stats();
   if (path == "faults" || path.starts_with("faults/")) return admin_faults(request);
   if (post && path == "proxies") return admin_proxy(request);
+  if (post && path == "locations") return admin_locations(request);
   if (post && (path == "approve" || path == "block" || path == "unblock" || path == "reject" ||
                path == "forget" || path == "resync"))
     return admin_change(request, std::string(path));
@@ -209,6 +210,24 @@ AdminReply Site::admin_proxy(const AdminRequest& request) {
   const std::lock_guard lock(mutex_);
   if (book_.full()) return admin_error(409, "registration.too_many", "There are too many clients.");
   return ok(json::object{{"smsid", book_.add(std::move(proxy)).sms_id}});
+}
+
+AdminReply Site::admin_locations(const AdminRequest& request) {
+  json::error_code error;
+  const json::value body = json::parse(request.body, error);
+  const std::string subnet = error ? std::string() : text_member(body, "subnet");
+  const auto* points = subnet.empty() ? nullptr : body.as_object().if_contains("points");
+  constexpr std::size_t points_max = 64, name_bytes_max = 300;
+  std::vector<std::string> names;
+  if (points != nullptr && points->is_array() && points->as_array().size() <= points_max)
+    for (const json::value& one : points->as_array())
+      if (one.is_string() && one.as_string().size() <= name_bytes_max && one.as_string().find_first_of("<>&\"") == json::string::npos)
+        names.emplace_back(one.as_string());
+  if (points == nullptr || !points->is_array() || names.size() != points->as_array().size())
+    return admin_error(400, "admin.body", "The body is {\"subnet\": \"192.0.2.0\", \"points\": [\"mp01.example.test\"]}; \"*\" is any other subnet.");
+  const std::size_t count = names.size();
+  if (!answers_->set_locations(subnet, std::move(names))) return admin_error(409, "location.too_many", "There are answers for too many subnets.");
+  return ok(json::object{{"points", count}});
 }
 
 AdminReply Site::admin_messages(const AdminRequest& request) const {

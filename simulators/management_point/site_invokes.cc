@@ -84,7 +84,8 @@ Outgoing Site::answer_location(const Envelope& envelope, const std::string& body
     findings.add("location.root",
                  "The request is " + shown(root) + ", which the location manager does not know.");
   if (findings.failed()) return {};
-  const auto xml = answers_->location(root);
+  const auto whereabouts = document.document_element().child("ClientLocationInfo").child("IPAddresses").child("IPAddress");
+  const auto xml = answers_->location(root, whereabouts.attribute("SubnetAddress").value());
   if (!xml) return {};  // the reply's form is not public
   return reply_message(envelope, settings_.host_name, *xml, record.time);
 }

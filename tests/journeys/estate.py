@@ -42,14 +42,17 @@ class Estate:
         self.processes["site"] = child
 
     # The gateway.
-    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", bgb="", notifications="", more="", wave="0s"):
+    def start_gateway(self, extra="", points=None, site="", gateway="", registration="", bgb="", notifications="", more="", wave="0s", servers=None,
+                      certificate=None):
         """`extra`: lines for [agents]; `points`: other management points; `site`, `gateway`, `registration`, `bgb`, `notifications`: lines for these; `more`: whole
-        sections; `wave`: the longest window of a wave."""
+        sections; `wave`: the longest window of a wave; `servers`, `certificate`: other notification servers and the file of their certificates."""
         (self.folder / "gateway").mkdir(mode=0o700, exist_ok=True)
         text = main_job.GATEWAY_TOML.format(folder=self.folder, mp_port=self.ports["mp_port"], notify_port=self.ports["notify_port"],
-                                            certificate=self.folder / "site" / "notify" / "server-certificate.pem")
+                                            certificate=certificate or self.folder / "site" / "notify" / "server-certificate.pem")
         text += "\n[delivery]\nretry_base = \"100ms\"\nretry_cap = \"500ms\"\nrest_base = \"100ms\"\nrest_cap = \"500ms\"\n"
         text = text.replace('wave_window_max = "0s"', f'wave_window_max = "{wave}"')
+        if servers is not None:
+            text = text.replace(f'["127.0.0.1:{self.ports["notify_port"]}"]', main_job.json.dumps(servers))
         if points:
             text = text.replace(f'["http://127.0.0.1:{self.ports["mp_port"]}"]', main_job.json.dumps(points))
         text = text.replace("[site]\n", "[site]\n" + site).replace("[gateway]\n", "[gateway]\n" + gateway) + more

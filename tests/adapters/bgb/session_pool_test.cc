@@ -502,5 +502,28 @@ TEST(BgbConfig, ComplainsAboutEveryKeyAtOnce) {
                       "bgb.backoff_cap", "bgb.handshakes_per_second"}));
 }
 
+TEST(BgbConfig, NamesNoServerOnlyWhereTheSiteDoes) {
+  BgbConfig config;
+  config.enabled = true;
+  config.server_check = "none-lab-only";
+  const auto keys = [&] {
+    std::vector<std::string> found;
+    for (const auto& problem : config.problems()) found.push_back(problem.key);
+    return found;
+  };
+  EXPECT_EQ(keys(), std::vector<std::string>{"bgb.servers"});
+  config.servers_from = "location";
+  config.server_profiles = {"mp02.example.com:10123=B"};
+  config.http_urls = {"mp02.example.com:10123=https://mp02.example.com"};
+  EXPECT_EQ(keys(), std::vector<std::string>{}) << "what only an answer will name may have its profile";
+  config.server_profiles = {"mp02=B"};
+  config.servers_from = "dns";
+  config.servers = {"mp01.example.com:10123", "mp02.example.com:10123"};
+  config.servers_max = 1;
+  config.port = 0;
+  config.servers_idle = milliseconds(0);
+  EXPECT_EQ(keys(), (std::vector<std::string>{"bgb.servers_from", "bgb.servers", "bgb.server_profiles", "bgb.servers_idle", "bgb.port"}));
+}
+
 }  // namespace
 }  // namespace greengate::test

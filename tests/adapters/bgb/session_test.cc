@@ -130,6 +130,29 @@ TEST_F(BgbSession, RaisesAnAlarmAtTheThirdRefusalInARow) {
   EXPECT_EQ(count("alarm refused"), 0u) << "a success in between starts the count anew";
 }
 
+TEST_F(BgbSession, LeavesAServerThatIsNotItsOwnInOrderAndComesBackSoon) {
+  const auto moved = [&] { session->relocate(now(), Error{Remedy::retry, "bgb.moved", "x", {}}, *this); };
+  moved();
+  EXPECT_EQ(session->state(), SessionState::off) << "nobody wants it";
+  reach_signing_in();
+  fail_with("bgb.lost");
+  fail_with("bgb.lost");
+  EXPECT_EQ(session->server_turn(), 1u);
+  reach_online();
+  moved();
+  EXPECT_EQ(diary, (Diary{"close", "offline bgb.moved"}));
+  EXPECT_EQ(session->state(), SessionState::backoff);
+  EXPECT_LE(until_due(), seconds(60)) << "anywhere in the base";
+  EXPECT_EQ(session->server_turn(), 0u) << "its first choice among the new ones";
+  for (int i = 0; i < 10; ++i) {
+    reach_signing_in();
+    fail_with("bgb.lost");
+  }
+  session->relocate(now(), Error{Remedy::retry, "bgb.moved", "x", {}}, *this);
+  EXPECT_LE(until_due(), seconds(60)) << "a long wait was for the old ones";
+  EXPECT_STREQ(session->last_error()->code, "bgb.lost");
+}
+
 TEST_F(BgbSession, TakesDisconnectAsAnOrderlyRequest) {
   reach_online();
   receive(message(Kind::disconnect));

@@ -122,6 +122,18 @@ TEST(MpList, NamesNobodyWhoCannotBeAManagementPoint) {
   EXPECT_EQ(unfit, 20u);
 }
 
+TEST(LocationReply, NamesManagementPointsAsTheSiteDoesForACallerWhoAsksWhetherItMay) {
+  std::string reply = "<EnumerateMPLocationReply>";
+  for (const char* host : {"MP02.example.test", "127.0.0.1", "::1", "localhost", "evil/path.test", "user@host.test", "a b.test", "x\ty.test", ""})
+    reply += "<MP FQDN=\"" + std::string(host) + "\"/>";
+  reply += "<MP FQDN=\"" + std::string(254, 'a') + "\"/></EnumerateMPLocationReply>";
+  const auto places = parse_location_reply(sample_settings(), LocationKind::management_points, reply);
+  ASSERT_TRUE(places) << places.error().message;
+  std::vector<std::string> hosts;
+  for (const auto& place : *places) hosts.push_back(place.server);
+  EXPECT_EQ(hosts, (std::vector<std::string>{"mp02.example.test", "127.0.0.1", "::1", "localhost"}));
+}
+
 TEST(MpList, IsBoundedAndRefusesEverythingElse) {
   const auto code = [](const std::string& document) {
     const auto got = parse_mp_list(sample_settings(), document);

@@ -39,7 +39,12 @@ void locate(adapters::LocationKind kind, std::string_view xml) {
   for (const auto& place : *places) {
     for (const std::string* text : {&place.url, &place.server, &place.site_code, &place.version, &place.detail})
       must(text->size() <= 2'048 + 16, "a place's texts are bounded");
-    if (kind == adapters::LocationKind::management_points) check_learned_host(place.server);
+    if (kind != adapters::LocationKind::management_points) continue;
+    must(!place.server.empty() && place.server.size() <= 253 &&
+             std::all_of(place.server.begin(), place.server.end(),
+                         [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == ':'; }),
+         "a management point's name is one plain lower-case word");
+    if (adapters::fit_for_learned_host(place.server)) check_learned_host(place.server);
   }
 }
 
