@@ -1,15 +1,13 @@
-// Sessions over HTTP: when the pool takes that way, how one is opened, driven and ended, and when it goes back to TCP.
+// Sessions over HTTP: when the pool takes that way, how one is opened, driven and ended.
 #include "adapters/bgb/pool_http.h"
 
 #include "core/log.h"
 #include "core/random.h"
 
 #include <openssl/crypto.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,34 +29,6 @@ namespace {
 const Log logger("bgb");
 
 constexpr milliseconds flush_time{5'000};       // for what is left to say when a session ends (spec 2.5)
-constexpr milliseconds answers_first{5'000};    // a session that owes an answer changes its way later
-constexpr milliseconds addresses_first{10'000};
-constexpr milliseconds route_look_every{10'000};
-constexpr milliseconds route_change_spread{5'000};
-
-milliseconds random_up_to(milliseconds bound) {
-  return milliseconds(static_cast<std::int64_t>(random_u64() % (static_cast<std::uint64_t>(std::max<std::int64_t>(bound.count(), 0)) + 1)));
-}
-
-// The local address the kernel would reach `target` from: no packet is sent. Empty when there is no route.
-std::string local_address_to(const asio::ip::tcp::endpoint& target) {
-  const int fd = ::socket(target.protocol().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return "";
-  std::string text;
-  sockaddr_storage own{};
-  socklen_t size = sizeof own;
-  if (::connect(fd, target.data(), static_cast<socklen_t>(target.size())) == 0 &&
-      ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0) {
-    asio::ip::tcp::endpoint endpoint;
-    if (size <= endpoint.capacity()) {
-      std::memcpy(endpoint.data(), &own, size);
-      endpoint.resize(size);
-      text = endpoint.address().to_string();
-    }
-  }
-  ::close(fd);
-  return text;
-}
 
 }  // namespace
 
@@ -98,7 +68,7 @@ bool SessionPool::Impl::fall_back(Link& link) {
   link.by_http = true;
   link.http_served = true;  // until it is seen not to
   link.address = 0;
-  link.tcp_retry_at = clock.steady() + config.tcp_retry + random_up_to(config.tcp_retry / 5);
+  link.tcp_retry_at = next_tcp_retry();
   probe->http_fallback.add();
   logger.debug("session falls back to HTTP", kv("agent", link.id.raw()), kv("server", link.server->text));
   return true;
@@ -200,27 +170,12 @@ void SessionPool::Impl::serve_http_turns() {
   serving_http_turns = false;
 }
 
-// Sessions by HTTP try TCP at once when the way to their server has changed (spec 1.3 rule 6).
-void SessionPool::Impl::look_at_routes(SteadyTime now) {
+void SessionPool::Impl::tend_http(SteadyTime now) {
   std::erase_if(http_lingering, [&](const std::shared_ptr<HttpSession>& session) {
     if (!session->done && session->flush_until <= now) session->let_go();
     return session->done;
   });
-  if (config.http != "fallback" || now < next_route_look) return;
-  next_route_look = now + route_look_every;
-  for (auto& server : servers) {
-    if (!server->http || server->http->sessions == 0 || server->addresses.empty()) continue;
-    std::string local = local_address_to(server->addresses.front());
-    const bool changed = !server->http->local.empty() && !local.empty() && local != server->http->local;
-    if (!local.empty()) server->http->local = std::move(local);
-    if (!changed) continue;
-    logger.info("route to a server changed", kv("server", server->text));
-    for (auto& [id, link] : links)
-      if (link->http && link->server == server.get()) {
-        link->http->tcp_retry_at = now + random_up_to(route_change_spread);
-        link->http->arm();
-      }
-  }
+  if (config.http == "fallback") tend_returns(now);
 }
 
 // ---- one session --------------------------------------------------------------------------------
@@ -268,7 +223,7 @@ void SessionPool::Impl::HttpSession::let_go() {
   if (std::exchange(done, true)) return;
   count_out();
   timer.cancel();
-  probe_socket.reset();
+  pool->http_wheel.disarm(*this);
   for (const auto& one : channels) one->abandon();
   --side.sessions;
   pool->probe->http_sessions.add(-1);
@@ -285,11 +240,12 @@ void SessionPool::Impl::HttpSession::count_out() {
 
 void SessionPool::Impl::HttpSession::arm() {
   if (done) return;
+  if (link && link->session.state() == SessionState::online && tcp_retry_at != SteadyTime::max())
+    pool->http_wheel.arm(*this, tcp_retry_at);
+  else
+    pool->http_wheel.disarm(*this);
   auto due = machine.due();
-  const auto sooner = [&](SteadyTime at) { due = due ? std::min(*due, at) : at; };
-  if (link && link->session.state() == SessionState::online && tcp_retry_at != SteadyTime::max()) sooner(tcp_retry_at);
-  if (probe_socket) sooner(probe_until);
-  if (!link) sooner(flush_until);
+  if (!link) due = due ? std::min(*due, flush_until) : flush_until;
   if (!due) return;
   timer.expires_after(std::max(*due - pool->clock.steady(), SteadyTime::duration::zero()));
   timer.async_wait([self = shared_from_this()](const error_code& wrong) {
@@ -301,8 +257,6 @@ void SessionPool::Impl::HttpSession::on_timer() {
   const auto now = pool->clock.steady();
   if (!link && flush_until <= now) return let_go();
   machine.tick(now, *this);
-  if (probe_socket && probe_until <= now) probed(false);
-  if (link && link->session.state() == SessionState::online && tcp_retry_at <= now) probe_tcp();
   settle();
 }
 
@@ -311,50 +265,6 @@ void SessionPool::Impl::HttpSession::settle() {
   if (link) return pool->after(*link);
   if (machine.quiet() || machine.over()) return let_go();
   arm();
-}
-
-void SessionPool::Impl::HttpSession::probe_tcp() {
-  const auto now = pool->clock.steady();
-  if (link->session.answer_due()) {
-    tcp_retry_at = now + answers_first;
-    return;
-  }
-  if (server.addresses.empty()) {
-    pool->resolve(server);
-    tcp_retry_at = now + addresses_first;
-    return;
-  }
-  tcp_retry_at = SteadyTime::max();  // until this one is over
-  probe_until = now + pool->config.connect_timeout;
-  probe_socket = std::make_shared<tcp::socket>(pool->strand);
-  const tcp::endpoint target = server.addresses.front();
-  error_code wrong = pool->prepare_socket(*probe_socket, target.protocol());
-  if (wrong) return probed(false);
-  probe_socket->async_connect(target, [self = shared_from_this(), socket = probe_socket](const error_code& refused) {
-    if (self->done || self->probe_socket != socket) return;
-    self->probed(!refused);
-    self->settle();
-  });
-}
-
-void SessionPool::Impl::HttpSession::probed(bool there) {
-  probe_socket.reset();
-  const auto now = pool->clock.steady();
-  tcp_retry_at = now + pool->config.tcp_retry + random_up_to(pool->config.tcp_retry / 5);
-  if (!link) return;
-  link->tcp_retry_at = tcp_retry_at;
-  if (!there || link->session.state() != SessionState::online) return;
-  if (link->session.answer_due()) {
-    tcp_retry_at = now + answers_first;
-    return;
-  }
-  pool->probe->http_back_to_tcp.add();
-  link->by_http = false;
-  Hands hands(*pool, *link);
-  Link& mine = *link;
-  const auto keep = shared_from_this();
-  mine.session.reconnect(now, {Remedy::retry, "bgb.back_to_tcp", "TCP is there again.", {}}, hands);
-  keep->pool->after(mine);
 }
 
 Result<BgbIdentity> SessionPool::Impl::HttpSession::identity() const {
