@@ -58,10 +58,12 @@ void SessionPool::Impl::look_at_routes(SteadyTime now) {
   for (auto& server : servers) {
     if (!server->http) continue;
     std::string way;
-    if (!server->addresses.empty())
+    if (!server->addresses.empty()) {
       way = routes(server->addresses.front().address().to_string());
-    else if (server->http->sessions > 0)
+    } else {
+      if (server->http->sessions == 0) continue;  // nobody asked for its addresses yet
       resolve(*server);  // a name that is not known here may be where the next route leads
+    }
     const auto before = std::exchange(server->http->way, way);
     if (!before || way.empty() || way == *before) continue;
     logger.info("route to a server changed", kv("server", server->text), kv("way", way));
