@@ -89,7 +89,7 @@ void SessionPool::Impl::start_http(Link& link, Server& server) {
   ++link.attempts;
   link.session.attempt_started(clock.steady());
   link.http = std::make_shared<HttpSession>(*this, link);
-  link.http->counted = true;
+  link.http->counted[static_cast<std::size_t>(Lane::receive)] = true;
   ++server.in_flight;
   const SteadyTime now = clock.steady();
   if (now < server.http->broken_until) {
@@ -137,37 +137,47 @@ void SessionPool::Impl::settle_http(Link& link) {
 }
 
 void SessionPool::Impl::take_http_turn(const std::shared_ptr<HttpSession>& session, Lane lane) {
-  http_turns.emplace_back(session, lane);
+  const bool first = session->counted[static_cast<std::size_t>(lane)];
+  (first ? session->side.first_turns : session->side.further_turns).emplace_back(session, lane);
   serve_http_turns();
 }
 
+// What is to be said on further connections comes before sign-ins: an answer has five seconds.
 void SessionPool::Impl::serve_http_turns() {
-  if (serving_http_turns) return;
-  serving_http_turns = true;
   const auto now = clock.steady();
-  while (!http_turns.empty() && running) {
-    const auto session = http_turns.front().first.lock();
-    const Lane lane = http_turns.front().second;
-    if (!session || session->done) {
-      http_turns.pop_front();
-      continue;
+  milliseconds wait = milliseconds::max();
+  for (std::size_t i = 0; i < servers.size(); ++i) {
+    Server& server = *servers[(next_turn + i) % servers.size()];
+    if (!server.http) continue;
+    for (auto* queue : {&server.http->further_turns, &server.http->first_turns}) {
+      while (!queue->empty() && running) {
+        const auto session = queue->front().first.lock();
+        const Lane lane = queue->front().second;
+        if (!session || session->done) {
+          queue->pop_front();
+          continue;
+        }
+        bool& counted = session->counted[static_cast<std::size_t>(lane)];
+        if (!counted && server.in_flight >= config.handshakes_in_flight_max) break;  // the end of another one asks again
+        if (!pace.starts.ready(now) || !server.pace.starts.ready(now)) {
+          wait = std::min(wait, std::max({pace.starts.wait(now), server.pace.starts.wait(now), milliseconds(1)}));
+          break;
+        }
+        (void)pace.starts.take(now);
+        (void)server.pace.starts.take(now);
+        if (!std::exchange(counted, true)) ++server.in_flight;
+        queue->pop_front();
+        // From the strand anew: the session may be in the middle of something.
+        asio::post(strand, [session, lane] { session->turn_came(lane); });
+      }
     }
-    if (!pace.starts.ready(now) || !session->server.pace.starts.ready(now)) {
-      if (std::exchange(http_turns_armed, true)) break;
-      http_turn_timer.expires_after(std::max({pace.starts.wait(now), session->server.pace.starts.wait(now), milliseconds(1)}));
-      http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
-        self->http_turns_armed = false;
-        if (!wrong) self->serve_http_turns();
-      });
-      break;
-    }
-    (void)pace.starts.take(now);
-    (void)session->server.pace.starts.take(now);
-    http_turns.pop_front();
-    // From the strand anew: the session may be in the middle of something.
-    asio::post(strand, [session, lane] { session->turn_came(lane); });
   }
-  serving_http_turns = false;
+  if (wait == milliseconds::max() || std::exchange(http_turns_armed, true)) return;
+  http_turn_timer.expires_after(wait);
+  http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+    self->http_turns_armed = false;
+    if (!wrong) self->serve_http_turns();
+  });
 }
 
 void SessionPool::Impl::tend_http(SteadyTime now) {
@@ -210,7 +220,7 @@ void SessionPool::Impl::HttpSession::say(bgb::Message message) {
 void SessionPool::Impl::HttpSession::finish(bool orderly) {
   link = nullptr;
   ending.reset();
-  count_out();
+  if (!signing) count_out(Lane::receive);
   if (!orderly || !signing || machine.over()) return let_go();
   machine.leave(*this);
   if (machine.quiet()) return let_go();
@@ -221,7 +231,7 @@ void SessionPool::Impl::HttpSession::finish(bool orderly) {
 
 void SessionPool::Impl::HttpSession::let_go() {
   if (std::exchange(done, true)) return;
-  count_out();
+  for (const Lane lane : {Lane::receive, Lane::send}) count_out(lane);
   timer.cancel();
   pool->http_wheel.disarm(*this);
   for (const auto& one : channels) one->abandon();
@@ -234,8 +244,10 @@ void SessionPool::Impl::HttpSession::abandon() {
   let_go();
 }
 
-void SessionPool::Impl::HttpSession::count_out() {
-  if (std::exchange(counted, false)) --server.in_flight;
+void SessionPool::Impl::HttpSession::count_out(Lane lane) {
+  if (!std::exchange(counted[static_cast<std::size_t>(lane)], false)) return;
+  --server.in_flight;
+  pool->serve_http_turns();
 }
 
 void SessionPool::Impl::HttpSession::arm() {
@@ -302,7 +314,7 @@ void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
   if (done) return;
   if (!std::exchange(opened, true)) return open();
   auto& request = wants_turn[static_cast<std::size_t>(lane)];
-  if (!request) return;
+  if (!request) return count_out(lane);  // nobody wants it any more
   const auto ready = std::exchange(request, std::nullopt);
   channel(lane).exchange(*ready, address);
   settle();
@@ -311,6 +323,7 @@ void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
 void SessionPool::Impl::HttpSession::hang_up(Lane lane) {
   wants_turn[static_cast<std::size_t>(lane)].reset();
   channel(lane).close();
+  count_out(lane);
 }
 
 bool SessionPool::Impl::HttpSession::received(bgb::Message message) {
@@ -342,8 +355,8 @@ Result<bgb::HttpCredentials> SessionPool::Impl::HttpSession::connected(Lane lane
 }
 
 void SessionPool::Impl::HttpSession::secured(Lane lane) {
+  count_out(lane);
   if (lane != Lane::receive || signing || !link) return;
-  count_out();
   signing = true;
   ++nested;
   pool->secured(*link);
@@ -352,6 +365,7 @@ void SessionPool::Impl::HttpSession::secured(Lane lane) {
 }
 
 void SessionPool::Impl::HttpSession::sent(Lane lane) {
+  count_out(lane);
   machine.sent(pool->clock.steady(), lane);
 }
 
@@ -369,6 +383,7 @@ void SessionPool::Impl::HttpSession::replied(Lane lane, HttpResponse reply) {
 
 void SessionPool::Impl::HttpSession::failed(Lane lane, Error why, bool sent) {
   const auto keep = shared_from_this();
+  count_out(lane);
   if (!signing)
     ended(HttpEnd::lost, std::move(why));  // the session hears of it as of a TCP connection that failed
   else

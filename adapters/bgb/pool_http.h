@@ -7,9 +7,11 @@
 
 #include <array>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace greengate::adapters {
@@ -24,6 +26,8 @@ struct SessionPool::Impl::HttpSide {
   SteadyTime broken_until{};       // after a 404 or 500 nobody asks it
   std::optional<std::string> way;  // to it over TCP, when last looked at; empty: none
   std::size_t sessions = 0;
+  // Whose connection is next: a session's first, which has its place among the handshakes in flight, and further ones.
+  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> first_turns, further_turns;
 
   // Whether it takes TCP again is asked once for all who want to know.
   std::vector<std::weak_ptr<HttpSession>> askers;
@@ -47,7 +51,7 @@ struct SessionPool::Impl::HttpSession final : bgb::WheelTimer,  // when it tries
   void arm();
   void on_timer();
   void settle();
-  void count_out();
+  void count_out(bgb::Lane lane);
   void let_go();
   void return_due();
   // The server's answer to whether it takes TCP.
@@ -92,7 +96,7 @@ struct SessionPool::Impl::HttpSession final : bgb::WheelTimer,  // when it tries
   SteadyTime flush_until{};
   std::unique_ptr<End> ending;  // heard of when the present event is over
   int nested = 0;               // within a call to a channel: its events wait for the caller to settle
-  bool counted = false;         // among the server's handshakes in flight
+  std::array<bool, bgb::lane_count> counted{};  // each lane's connection, among the server's handshakes in flight
   bool opened = false;          // its first connection had its turn
   bool signing = false;         // the first connection is there, the session knows it
   bool done = false;

@@ -141,6 +141,8 @@ void SessionPool::Impl::probed_tcp(Server& server, bool there) {
 void SessionPool::Impl::end_returns() {
   for (auto& server : servers) {
     if (!server->http) continue;
+    server->http->first_turns.clear();
+    server->http->further_turns.clear();
     server->http->askers.clear();
     drop_probe(*server);
   }

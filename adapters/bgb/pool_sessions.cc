@@ -251,7 +251,6 @@ void SessionPool::Impl::tear_down() {
   http_turn_timer.cancel();
   for (auto& session : http_lingering) session->abandon();
   http_lingering.clear();
-  http_turns.clear();
   end_returns();
   std::lock_guard lock(mutex);
   for (auto& [id, link] : links) {

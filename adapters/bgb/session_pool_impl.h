@@ -141,10 +141,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   std::vector<std::shared_ptr<Connection>> lingering;
   std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
   std::vector<std::shared_ptr<HttpSession>> http_lingering;
-  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> http_turns;  // further connections of sessions that have one
   bgb::TimerWheel http_wheel;  // of sessions over HTTP: when each tries TCP
   SteadyTime next_route_look{};
-  bool serving_http_turns = false;
   bool http_turns_armed = false;
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;

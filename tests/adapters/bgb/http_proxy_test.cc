@@ -319,6 +319,25 @@ TEST_F(BgbThroughProxy, ASessionWhoseProxyRefusesFurtherTunnelsEndsAndComesBack)
   expect_push_answered();
 }
 
+// Each answer takes a connection of its own; a slow way must not have thousands of them begun at once.
+TEST_F(BgbThroughProxy, FurtherConnectionsHaveTheirPlaceAmongTheHandshakesInFlight) {
+  constexpr int fleet = 8, places = 2;
+  begin("https", [](BgbConfig& config) { config.handshakes_in_flight_max = places; });
+  for (int i = 2; i <= fleet; ++i) house->pool->open(agent(i));
+  ASSERT_TRUE(wait_until([&] { return house->ear.online == fleet; }, seconds(20)));
+  StrictProxy::Manner manner;
+  manner.silent = true;
+  proxy.behave(manner);
+  const std::size_t before = proxy.requests().size();
+  const auto push = site->push_to_all();
+  ASSERT_TRUE(wait_until([&] { return house->ear.pushes().size() == fleet; }, seconds(20)));
+  EXPECT_TRUE(wait_until([&] { return proxy.requests().size() == before + places; }));
+  EXPECT_FALSE(wait_until([&] { return proxy.requests().size() > before + places; }, milliseconds(500)));
+  proxy.be_honest();
+  proxy.cut();
+  EXPECT_TRUE(wait_until([&] { return site->answered(push) == fleet; }, seconds(30))) << site->answered(push);
+}
+
 TEST_F(BgbThroughProxy, TcpNeverGoesThroughIt) {
   begin("https", [&](BgbConfig& config) {
     config.http = "fallback";
