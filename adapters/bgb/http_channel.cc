@@ -4,6 +4,7 @@
 #include <boost/beast/http.hpp>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace greengate::adapters::bgb {
@@ -20,6 +21,16 @@ constexpr std::size_t addresses_max = 8;
 constexpr std::chrono::milliseconds addresses_kept{60'000};
 constexpr int interim_replies_max = 4;
 constexpr std::size_t reads_per_turn = 8;  // then the others come first
+
+// "200" of "HTTP/1.1 200 …"; empty when it is no such line.
+std::string status_of(std::string_view reply) {
+  constexpr std::size_t at = 9, digits = 3;
+  if (!(reply.starts_with("HTTP/1.1 ") || reply.starts_with("HTTP/1.0 ")) || reply.size() <= at + digits) return "";
+  const std::string_view status = reply.substr(at, digits);
+  const char after = reply[at + digits];
+  if (status.find_first_not_of("0123456789") != std::string_view::npos || (after != ' ' && after != '\r')) return "";
+  return std::string(status);
+}
 
 Error lost(std::string message) {
   return Error{Remedy::retry, "bgb.lost", std::move(message), {}};
@@ -125,17 +136,14 @@ void HttpChannel::tcp_there() {
 }
 
 void HttpChannel::proxy_replied() {
+  const auto refuse = [&](std::string why) { broke({Remedy::retry, "bgb.http_proxy", std::move(why), {}}); };
+  if (in_.size() > proxy_reply_bytes_max) return refuse("The proxy's reply is too long or has no end.");
   const std::size_t end = in_.find("\r\n\r\n");
-  if (end == std::string::npos) {
-    if (in_.size() > proxy_reply_bytes_max)
-      return broke({Remedy::retry, "bgb.http_proxy", "The proxy's reply has no end.", {}});
-    return wait_read();
-  }
-  // "HTTP/1.1 200 …": three digits after the first space.
-  const std::size_t space = in_.find(' ');
-  const std::string status = space < end ? in_.substr(space + 1, 3) : "";
-  if (!in_.starts_with("HTTP/1.") || !status.starts_with("2") || in_.size() != end + 4)
-    return broke({Remedy::retry, "bgb.http_proxy", "The proxy does not connect us: " + status + ".", {}});
+  if (end == std::string::npos) return wait_read();
+  const std::string status = status_of(in_);
+  if (status.empty()) return refuse("The proxy's reply cannot be read.");
+  if (!status.starts_with("2")) return refuse("The proxy does not connect us: " + status + ".");
+  if (in_.size() != end + 4) return refuse("The proxy's reply is followed by bytes that no server sent.");
   std::string().swap(in_);
   begin_tls();
 }
@@ -269,7 +277,7 @@ void HttpChannel::end_of_stream() {
     parser_->put_eof(cut);  // a body without a length ends here
     if (!cut && parser_->is_done()) return finish_exchange();
   }
-  broke(lost("The server closed the connection."));
+  broke(lost(phase_ == Phase::asking_proxy ? "The proxy closed the connection." : "The server closed the connection."));
 }
 
 void HttpChannel::finish_exchange() {
@@ -287,6 +295,7 @@ void HttpChannel::finish_exchange() {
 }
 
 void HttpChannel::broke(Error why) {
+  if (phase_ == Phase::asking_proxy) why.code = "bgb.http_proxy";  // nobody else was there to fail
   const bool idle = phase_ == Phase::ready;
   const bool sent = phase_ == Phase::exchanging && (out_.empty() || written_ > 0);
   close();

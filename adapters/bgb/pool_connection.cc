@@ -81,6 +81,7 @@ void SessionPool::Impl::resolve(Server& server) {
             self->connect(connection);
           self->after(link);
         }
+        self->addresses_found(server);
       });
 }
 

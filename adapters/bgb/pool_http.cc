@@ -1,15 +1,13 @@
-// Sessions over HTTP: when the pool takes that way, how one is opened, driven and ended, and when it goes back to TCP.
+// Sessions over HTTP: when the pool takes that way, how one is opened, driven and ended.
 #include "adapters/bgb/pool_http.h"
 
 #include "core/log.h"
 #include "core/random.h"
 
 #include <openssl/crypto.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,34 +29,6 @@ namespace {
 const Log logger("bgb");
 
 constexpr milliseconds flush_time{5'000};       // for what is left to say when a session ends (spec 2.5)
-constexpr milliseconds answers_first{5'000};    // a session that owes an answer changes its way later
-constexpr milliseconds addresses_first{10'000};
-constexpr milliseconds route_look_every{10'000};
-constexpr milliseconds route_change_spread{5'000};
-
-milliseconds random_up_to(milliseconds bound) {
-  return milliseconds(static_cast<std::int64_t>(random_u64() % (static_cast<std::uint64_t>(std::max<std::int64_t>(bound.count(), 0)) + 1)));
-}
-
-// The local address the kernel would reach `target` from: no packet is sent. Empty when there is no route.
-std::string local_address_to(const asio::ip::tcp::endpoint& target) {
-  const int fd = ::socket(target.protocol().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return "";
-  std::string text;
-  sockaddr_storage own{};
-  socklen_t size = sizeof own;
-  if (::connect(fd, target.data(), static_cast<socklen_t>(target.size())) == 0 &&
-      ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0) {
-    asio::ip::tcp::endpoint endpoint;
-    if (size <= endpoint.capacity()) {
-      std::memcpy(endpoint.data(), &own, size);
-      endpoint.resize(size);
-      text = endpoint.address().to_string();
-    }
-  }
-  ::close(fd);
-  return text;
-}
 
 }  // namespace
 
@@ -98,7 +68,7 @@ bool SessionPool::Impl::fall_back(Link& link) {
   link.by_http = true;
   link.http_served = true;  // until it is seen not to
   link.address = 0;
-  link.tcp_retry_at = clock.steady() + config.tcp_retry + random_up_to(config.tcp_retry / 5);
+  link.tcp_retry_at = next_tcp_retry();
   probe->http_fallback.add();
   logger.debug("session falls back to HTTP", kv("agent", link.id.raw()), kv("server", link.server->text));
   return true;
@@ -119,7 +89,7 @@ void SessionPool::Impl::start_http(Link& link, Server& server) {
   ++link.attempts;
   link.session.attempt_started(clock.steady());
   link.http = std::make_shared<HttpSession>(*this, link);
-  link.http->counted = true;
+  link.http->counted[static_cast<std::size_t>(Lane::receive)] = true;
   ++server.in_flight;
   const SteadyTime now = clock.steady();
   if (now < server.http->broken_until) {
@@ -167,60 +137,55 @@ void SessionPool::Impl::settle_http(Link& link) {
 }
 
 void SessionPool::Impl::take_http_turn(const std::shared_ptr<HttpSession>& session, Lane lane) {
-  http_turns.emplace_back(session, lane);
+  const bool first = session->counted[static_cast<std::size_t>(lane)];
+  (first ? session->side.first_turns : session->side.further_turns).emplace_back(session, lane);
   serve_http_turns();
 }
 
+// What is to be said on further connections comes before sign-ins: an answer has five seconds.
 void SessionPool::Impl::serve_http_turns() {
-  if (serving_http_turns) return;
-  serving_http_turns = true;
   const auto now = clock.steady();
-  while (!http_turns.empty() && running) {
-    const auto session = http_turns.front().first.lock();
-    const Lane lane = http_turns.front().second;
-    if (!session || session->done) {
-      http_turns.pop_front();
-      continue;
+  milliseconds wait = milliseconds::max();
+  for (std::size_t i = 0; i < servers.size(); ++i) {
+    Server& server = *servers[(next_turn + i) % servers.size()];
+    if (!server.http) continue;
+    for (auto* queue : {&server.http->further_turns, &server.http->first_turns}) {
+      while (!queue->empty() && running) {
+        const auto session = queue->front().first.lock();
+        const Lane lane = queue->front().second;
+        if (!session || session->done) {
+          queue->pop_front();
+          continue;
+        }
+        bool& counted = session->counted[static_cast<std::size_t>(lane)];
+        if (!counted && server.in_flight >= config.handshakes_in_flight_max) break;  // the end of another one asks again
+        if (!pace.starts.ready(now) || !server.pace.starts.ready(now)) {
+          wait = std::min(wait, std::max({pace.starts.wait(now), server.pace.starts.wait(now), milliseconds(1)}));
+          break;
+        }
+        (void)pace.starts.take(now);
+        (void)server.pace.starts.take(now);
+        if (!std::exchange(counted, true)) ++server.in_flight;
+        queue->pop_front();
+        // From the strand anew: the session may be in the middle of something.
+        asio::post(strand, [session, lane] { session->turn_came(lane); });
+      }
     }
-    if (!pace.starts.ready(now) || !session->server.pace.starts.ready(now)) {
-      if (std::exchange(http_turns_armed, true)) break;
-      http_turn_timer.expires_after(std::max({pace.starts.wait(now), session->server.pace.starts.wait(now), milliseconds(1)}));
-      http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
-        self->http_turns_armed = false;
-        if (!wrong) self->serve_http_turns();
-      });
-      break;
-    }
-    (void)pace.starts.take(now);
-    (void)session->server.pace.starts.take(now);
-    http_turns.pop_front();
-    // From the strand anew: the session may be in the middle of something.
-    asio::post(strand, [session, lane] { session->turn_came(lane); });
   }
-  serving_http_turns = false;
+  if (wait == milliseconds::max() || std::exchange(http_turns_armed, true)) return;
+  http_turn_timer.expires_after(wait);
+  http_turn_timer.async_wait([self = shared_from_this()](const error_code& wrong) {
+    self->http_turns_armed = false;
+    if (!wrong) self->serve_http_turns();
+  });
 }
 
-// Sessions by HTTP try TCP at once when the way to their server has changed (spec 1.3 rule 6).
-void SessionPool::Impl::look_at_routes(SteadyTime now) {
+void SessionPool::Impl::tend_http(SteadyTime now) {
   std::erase_if(http_lingering, [&](const std::shared_ptr<HttpSession>& session) {
     if (!session->done && session->flush_until <= now) session->let_go();
     return session->done;
   });
-  if (config.http != "fallback" || now < next_route_look) return;
-  next_route_look = now + route_look_every;
-  for (auto& server : servers) {
-    if (!server->http || server->http->sessions == 0 || server->addresses.empty()) continue;
-    std::string local = local_address_to(server->addresses.front());
-    const bool changed = !server->http->local.empty() && !local.empty() && local != server->http->local;
-    if (!local.empty()) server->http->local = std::move(local);
-    if (!changed) continue;
-    logger.info("route to a server changed", kv("server", server->text));
-    for (auto& [id, link] : links)
-      if (link->http && link->server == server.get()) {
-        link->http->tcp_retry_at = now + random_up_to(route_change_spread);
-        link->http->arm();
-      }
-  }
+  if (config.http == "fallback") tend_returns(now);
 }
 
 // ---- one session --------------------------------------------------------------------------------
@@ -255,7 +220,7 @@ void SessionPool::Impl::HttpSession::say(bgb::Message message) {
 void SessionPool::Impl::HttpSession::finish(bool orderly) {
   link = nullptr;
   ending.reset();
-  count_out();
+  if (!signing) count_out(Lane::receive);
   if (!orderly || !signing || machine.over()) return let_go();
   machine.leave(*this);
   if (machine.quiet()) return let_go();
@@ -266,9 +231,9 @@ void SessionPool::Impl::HttpSession::finish(bool orderly) {
 
 void SessionPool::Impl::HttpSession::let_go() {
   if (std::exchange(done, true)) return;
-  count_out();
+  for (const Lane lane : {Lane::receive, Lane::send}) count_out(lane);
   timer.cancel();
-  probe_socket.reset();
+  pool->http_wheel.disarm(*this);
   for (const auto& one : channels) one->abandon();
   --side.sessions;
   pool->probe->http_sessions.add(-1);
@@ -279,17 +244,20 @@ void SessionPool::Impl::HttpSession::abandon() {
   let_go();
 }
 
-void SessionPool::Impl::HttpSession::count_out() {
-  if (std::exchange(counted, false)) --server.in_flight;
+void SessionPool::Impl::HttpSession::count_out(Lane lane) {
+  if (!std::exchange(counted[static_cast<std::size_t>(lane)], false)) return;
+  --server.in_flight;
+  pool->serve_http_turns();
 }
 
 void SessionPool::Impl::HttpSession::arm() {
   if (done) return;
+  if (link && link->session.state() == SessionState::online && tcp_retry_at != SteadyTime::max())
+    pool->http_wheel.arm(*this, tcp_retry_at);
+  else
+    pool->http_wheel.disarm(*this);
   auto due = machine.due();
-  const auto sooner = [&](SteadyTime at) { due = due ? std::min(*due, at) : at; };
-  if (link && link->session.state() == SessionState::online && tcp_retry_at != SteadyTime::max()) sooner(tcp_retry_at);
-  if (probe_socket) sooner(probe_until);
-  if (!link) sooner(flush_until);
+  if (!link) due = due ? std::min(*due, flush_until) : flush_until;
   if (!due) return;
   timer.expires_after(std::max(*due - pool->clock.steady(), SteadyTime::duration::zero()));
   timer.async_wait([self = shared_from_this()](const error_code& wrong) {
@@ -301,8 +269,6 @@ void SessionPool::Impl::HttpSession::on_timer() {
   const auto now = pool->clock.steady();
   if (!link && flush_until <= now) return let_go();
   machine.tick(now, *this);
-  if (probe_socket && probe_until <= now) probed(false);
-  if (link && link->session.state() == SessionState::online && tcp_retry_at <= now) probe_tcp();
   settle();
 }
 
@@ -311,50 +277,6 @@ void SessionPool::Impl::HttpSession::settle() {
   if (link) return pool->after(*link);
   if (machine.quiet() || machine.over()) return let_go();
   arm();
-}
-
-void SessionPool::Impl::HttpSession::probe_tcp() {
-  const auto now = pool->clock.steady();
-  if (link->session.answer_due()) {
-    tcp_retry_at = now + answers_first;
-    return;
-  }
-  if (server.addresses.empty()) {
-    pool->resolve(server);
-    tcp_retry_at = now + addresses_first;
-    return;
-  }
-  tcp_retry_at = SteadyTime::max();  // until this one is over
-  probe_until = now + pool->config.connect_timeout;
-  probe_socket = std::make_shared<tcp::socket>(pool->strand);
-  const tcp::endpoint target = server.addresses.front();
-  error_code wrong = pool->prepare_socket(*probe_socket, target.protocol());
-  if (wrong) return probed(false);
-  probe_socket->async_connect(target, [self = shared_from_this(), socket = probe_socket](const error_code& refused) {
-    if (self->done || self->probe_socket != socket) return;
-    self->probed(!refused);
-    self->settle();
-  });
-}
-
-void SessionPool::Impl::HttpSession::probed(bool there) {
-  probe_socket.reset();
-  const auto now = pool->clock.steady();
-  tcp_retry_at = now + pool->config.tcp_retry + random_up_to(pool->config.tcp_retry / 5);
-  if (!link) return;
-  link->tcp_retry_at = tcp_retry_at;
-  if (!there || link->session.state() != SessionState::online) return;
-  if (link->session.answer_due()) {
-    tcp_retry_at = now + answers_first;
-    return;
-  }
-  pool->probe->http_back_to_tcp.add();
-  link->by_http = false;
-  Hands hands(*pool, *link);
-  Link& mine = *link;
-  const auto keep = shared_from_this();
-  mine.session.reconnect(now, {Remedy::retry, "bgb.back_to_tcp", "TCP is there again.", {}}, hands);
-  keep->pool->after(mine);
 }
 
 Result<BgbIdentity> SessionPool::Impl::HttpSession::identity() const {
@@ -392,7 +314,7 @@ void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
   if (done) return;
   if (!std::exchange(opened, true)) return open();
   auto& request = wants_turn[static_cast<std::size_t>(lane)];
-  if (!request) return;
+  if (!request) return count_out(lane);  // nobody wants it any more
   const auto ready = std::exchange(request, std::nullopt);
   channel(lane).exchange(*ready, address);
   settle();
@@ -401,6 +323,7 @@ void SessionPool::Impl::HttpSession::turn_came(Lane lane) {
 void SessionPool::Impl::HttpSession::hang_up(Lane lane) {
   wants_turn[static_cast<std::size_t>(lane)].reset();
   channel(lane).close();
+  count_out(lane);
 }
 
 bool SessionPool::Impl::HttpSession::received(bgb::Message message) {
@@ -432,8 +355,8 @@ Result<bgb::HttpCredentials> SessionPool::Impl::HttpSession::connected(Lane lane
 }
 
 void SessionPool::Impl::HttpSession::secured(Lane lane) {
+  count_out(lane);
   if (lane != Lane::receive || signing || !link) return;
-  count_out();
   signing = true;
   ++nested;
   pool->secured(*link);
@@ -442,6 +365,7 @@ void SessionPool::Impl::HttpSession::secured(Lane lane) {
 }
 
 void SessionPool::Impl::HttpSession::sent(Lane lane) {
+  count_out(lane);
   machine.sent(pool->clock.steady(), lane);
 }
 
@@ -459,6 +383,7 @@ void SessionPool::Impl::HttpSession::replied(Lane lane, HttpResponse reply) {
 
 void SessionPool::Impl::HttpSession::failed(Lane lane, Error why, bool sent) {
   const auto keep = shared_from_this();
+  count_out(lane);
   if (!signing)
     ended(HttpEnd::lost, std::move(why));  // the session hears of it as of a TCP connection that failed
   else

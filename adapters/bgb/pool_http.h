@@ -7,9 +7,12 @@
 
 #include <array>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace greengate::adapters {
 
@@ -20,14 +23,23 @@ struct SessionPool::Impl::HttpSide {
   bgb::HttpBinding binding;
   bgb::HttpRoute route;
   bgb::HttpRules rules;
-  SteadyTime broken_until{};  // after a 404 or 500 nobody asks it
-  std::string local;          // the address we would reach it from over TCP; another one means another route
+  SteadyTime broken_until{};       // after a 404 or 500 nobody asks it
+  std::optional<std::string> way;  // to it over TCP, when last looked at; empty: none
   std::size_t sessions = 0;
+  // Whose connection is next: a session's first, which has its place among the handshakes in flight, and further ones.
+  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> first_turns, further_turns;
+
+  // Whether it takes TCP again is asked once for all who want to know.
+  std::vector<std::weak_ptr<HttpSession>> askers;
+  std::shared_ptr<tcp::socket> probe;
+  SteadyTime probe_until{};
+  SteadyTime dead_until{};  // after a "no" that holds for others too
 };
 
 // One agent's session over HTTP: its link decides, its two channels do. Handlers in flight keep it alive; `link` is null once nobody
 // wants it, and what is left to say still goes out.
-struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
+struct SessionPool::Impl::HttpSession final : bgb::WheelTimer,  // when it tries TCP
+                                              bgb::HttpLinkActions,
                                               bgb::HttpChannelEvents,
                                               std::enable_shared_from_this<HttpSession> {
   HttpSession(Impl& pool, Link& link);
@@ -39,9 +51,10 @@ struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
   void arm();
   void on_timer();
   void settle();
-  void count_out();
+  void count_out(bgb::Lane lane);
   void let_go();
-  void probe_tcp();
+  void return_due();
+  // The server's answer to whether it takes TCP.
   void probed(bool there);
   // The handshake budgets have room for this lane's connection.
   void turn_came(bgb::Lane lane);
@@ -79,13 +92,11 @@ struct SessionPool::Impl::HttpSession final : bgb::HttpLinkActions,
   std::array<std::shared_ptr<bgb::HttpChannel>, bgb::lane_count> channels;
   std::array<std::optional<bgb::HttpMessageRequest>, bgb::lane_count> wants_turn;
   boost::asio::steady_timer timer;
-  std::shared_ptr<tcp::socket> probe_socket;
-  SteadyTime probe_until{};
   SteadyTime tcp_retry_at{};
   SteadyTime flush_until{};
   std::unique_ptr<End> ending;  // heard of when the present event is over
   int nested = 0;               // within a call to a channel: its events wait for the caller to settle
-  bool counted = false;         // among the server's handshakes in flight
+  std::array<bool, bgb::lane_count> counted{};  // each lane's connection, among the server's handshakes in flight
   bool opened = false;          // its first connection had its turn
   bool signing = false;         // the first connection is there, the session knows it
   bool done = false;

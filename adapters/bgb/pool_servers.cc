@@ -180,7 +180,7 @@ void SessionPool::Impl::drop_unused_servers(SteadyTime now, milliseconds idle) {
   if (std::all_of(servers.begin(), servers.end(), [](const auto& server) { return server->configured; })) return;
   for (auto& server : servers)
     server->in_use = server->configured || server->in_flight > 0 || server->resolving || !server->waiting.empty() ||
-                     !server->connected.empty() || (server->http && server->http->sessions > 0);
+                     !server->connected.empty() || (server->http && (server->http->sessions > 0 || server->http->probe));
   for (const auto& [list, unused] : lists)
     for (Server* server : list) server->in_use = true;
   for (const auto& [id, link] : links) {

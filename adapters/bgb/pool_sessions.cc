@@ -1,5 +1,6 @@
 // Which sessions there are, which of them may stay, and what is due when.
 #include "adapters/bgb/pool_http.h"
+#include "adapters/bgb/route_lookup.h"
 #include "adapters/bgb/session_pool_impl.h"
 #include "core/log.h"
 
@@ -38,22 +39,28 @@ void warn_of_few_descriptors(std::uint32_t sessions_max) {
     logger.warn("fewer descriptors than sessions; raise nofile", kv("limit", files.rlim_cur), kv("sessions_max", sessions_max));
 }
 
+RouteSource kernels_routes() {
+  return [lookup = std::make_shared<bgb::RouteLookup>()](const std::string& address) { return lookup->way_to(address); };
+}
+
 }  // namespace
 
 SessionPool::Impl::Impl(asio::io_context& context, BgbConfig settings, const Clock& time,
-                        Metrics& numbers, IdentitySource source, BgbListener& who, SessionRight may)
+                        Metrics& numbers, IdentitySource source, BgbListener& who, SessionRight may, RouteSource ways)
     : net(context),
       config(std::move(settings)),
       clock(time),
       identities(std::move(source)),
       listener(who),
       right(std::move(may)),
+      routes(ways ? std::move(ways) : kernels_routes()),
       strand(asio::make_strand(context)),
       probe(std::make_unique<bgb::PoolProbe>(numbers)),
       memory(config.pushes_remembered_max, config.push_memory, clock),
       wheel(std::max(config.tick, milliseconds(1)), clock.steady()),
       pace(config.handshakes_per_second_all, clock.steady()),
       next_check(clock.steady() + config.identity_check),
+      http_wheel(std::max(config.tick, milliseconds(1)), clock.steady()),
       tick_timer(strand),
       pump_timer(strand),
       answer_timer(strand),
@@ -247,7 +254,7 @@ void SessionPool::Impl::tear_down() {
   http_turn_timer.cancel();
   for (auto& session : http_lingering) session->abandon();
   http_lingering.clear();
-  http_turns.clear();
+  end_returns();
   std::lock_guard lock(mutex);
   for (auto& [id, link] : links) {
     if (link->connection) link->connection->abandon();
@@ -308,7 +315,7 @@ void SessionPool::Impl::on_tick() {
     });
   }
   check_rights(now);
-  look_at_routes(now);
+  tend_http(now);
   if (now >= next_server_look) drop_unused_servers(now, config.servers_idle);
   std::erase_if(lingering, [&](const std::shared_ptr<Connection>& connection) {
     if (connection->socket.is_open() && *connection->flush_until <= now) connection->let_go();

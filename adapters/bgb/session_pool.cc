@@ -28,9 +28,9 @@ constexpr milliseconds stop_patience{5'000};
 
 SessionPool::SessionPool(asio::io_context& net, BgbConfig config, const Clock& clock,
                          Metrics& metrics, IdentitySource identities, BgbListener& listener,
-                         SessionRight right)
+                         SessionRight right, RouteSource routes)
     : impl_(std::make_shared<Impl>(net, std::move(config), clock, metrics, std::move(identities),
-                                   listener, std::move(right))) {}
+                                   listener, std::move(right), std::move(routes))) {}
 
 SessionPool::~SessionPool() {
   stop();

@@ -113,6 +113,10 @@ using IdentitySource = std::function<Result<BgbIdentity>(const AgentId&)>;
 /// somebody else opens it again when the agent has an identity again. Net thread; must not wait.
 using SessionRight = std::function<bool(const AgentId&, const SmsId&)>;
 
+/// The way this machine would take to an address ("10.1.2.3") now, in any words that change when it does; empty: there is none. Net
+/// thread; must not wait.
+using RouteSource = std::function<std::string(const std::string& address)>;
+
 /// One session as an operator sees it.
 struct BgbSessionView {
   std::string state;            ///< "queued", "connecting", "securing", "signing_in", "online", "draining", "backoff".
@@ -154,9 +158,9 @@ struct BgbPoolView {
 /// Source    bgb-protocol; docs/adr/0011-bgb-behind-profiles.md
 class SessionPool final : public Component {
  public:
-  /// All references outlive the pool. Without `right` every session keeps its right until close().
+  /// All references outlive the pool. Without `right` every session keeps its right until close(); without `routes` the kernel is asked.
   SessionPool(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
-              BgbListener& listener, SessionRight right = {});
+              BgbListener& listener, SessionRight right = {}, RouteSource routes = {});
   ~SessionPool() override;
   SessionPool(const SessionPool&) = delete;
   SessionPool& operator=(const SessionPool&) = delete;

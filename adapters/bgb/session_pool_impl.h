@@ -1,6 +1,7 @@
 // The inside of SessionPool, as its own files share it: what it holds, and who does what. session_pool.cc is its public face;
 // pool_sessions.cc: which sessions there are and what is due when; pool_servers.cc: which servers, and whose; pool_turns.cc: whose turn
-// it is; pool_connection.cc: one connection's life; pool_http.cc: HTTP; pool_hands.cc: what a session decides.
+// it is; pool_connection.cc: one connection's life; pool_http.cc: the sessions over HTTP; pool_return.cc: their way back to TCP;
+// pool_hands.cc: what a session decides.
 #pragma once
 
 #include "adapters/bgb/frame_codec.h"
@@ -54,7 +55,7 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   static constexpr std::size_t read_bytes = 16 * 1024;  // one TLS record; shared by all sessions
 
   Impl(boost::asio::io_context& net, BgbConfig config, const Clock& clock, Metrics& metrics, IdentitySource identities,
-       BgbListener& listener, SessionRight right);
+       BgbListener& listener, SessionRight right, RouteSource routes);
 
   Result<void> prepare();
   void begin();
@@ -103,7 +104,18 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   void settle_http(Link& link);
   void take_http_turn(const std::shared_ptr<HttpSession>& session, bgb::Lane lane);
   void serve_http_turns();
+  void tend_http(SteadyTime now);
+
+  void tend_returns(SteadyTime now);
   void look_at_routes(SteadyTime now);
+  void come_back_soon(Server& server, SteadyTime now);
+  void ask_tcp(Server& server, const std::shared_ptr<HttpSession>& asker);
+  void probe_tcp(Server& server);
+  void probed_tcp(Server& server, bool there);
+  void drop_probe(Server& server);
+  void end_returns();
+  void addresses_found(Server& server);
+  SteadyTime next_tcp_retry() const;
   boost::system::error_code prepare_socket(tcp::socket& socket, const tcp& family);
 
   void arm_tick();
@@ -118,6 +130,7 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   const IdentitySource identities;
   BgbListener& listener;
   const SessionRight right;
+  const RouteSource routes;
 
   Strand strand;
   bgb::SessionRules rules;
@@ -150,9 +163,8 @@ struct SessionPool::Impl : std::enable_shared_from_this<SessionPool::Impl> {
   std::vector<std::shared_ptr<Connection>> lingering;
   std::vector<std::unique_ptr<Link>> graveyard;  // freed when nobody up the stack can hold them any more
   std::vector<std::shared_ptr<HttpSession>> http_lingering;
-  std::deque<std::pair<std::weak_ptr<HttpSession>, bgb::Lane>> http_turns;  // further connections of sessions that have one
+  bgb::TimerWheel http_wheel;  // of sessions over HTTP: when each tries TCP
   SteadyTime next_route_look{};
-  bool serving_http_turns = false;
   bool http_turns_armed = false;
   std::array<std::byte, read_bytes> buffer;
   std::string scratch;

@@ -117,7 +117,8 @@ Result<Calibration> from_client(const CalibrateOptions& options, const NotifyCon
                           .key_file = config.key_file,
                           .name = config.server_name,
                           .make = config.certificate_file.empty(),
-                          .tls13_only = false};
+                          .tls13_only = false,
+                          .tls12_only = false};
   if (identity.make) {
     identity.certificate_file = config.dir / "server-certificate.pem";
     identity.key_file = config.dir / "server-key.pem";

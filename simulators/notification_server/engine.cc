@@ -64,7 +64,8 @@ Result<void> NotifyEngine::start() {
                           .name = config_.server_name,
                           .state = config_.certificate_state,
                           .make = config_.certificate_file.empty(),
-                          .tls13_only = config_.tls_min == "1.3"};
+                          .tls13_only = config_.tls_min == "1.3",
+                          .tls12_only = config_.tls_max == "1.2"};
   if (identity.make) {
     identity.certificate_file = config_.dir / "server-certificate.pem";
     identity.key_file = config_.dir / "server-key.pem";

@@ -72,6 +72,7 @@ struct NotifyConfig {
   std::string server_name = "localhost";    ///< Common name and DNS name of the made certificate.
   std::string certificate_state = "valid";  ///< valid | expired | not-yet: what is made (7.3).
   std::string tls_min = "1.2";              ///< 1.2 | 1.3
+  std::string tls_max = "1.3";              ///< 1.2 | 1.3; not below tls_min.
 
   // Sign-in checks, one by one (4.1 I).
   bool check_certificate = true;

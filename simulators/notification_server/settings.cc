@@ -56,6 +56,7 @@ const std::vector<TextSetting>& text_settings() {
       {"server_name", &C::server_name, {}, false},
       {"certificate_state", &C::certificate_state, {"valid", "expired", "not-yet"}, false},
       {"tls_min", &C::tls_min, {"1.2", "1.3"}, false},
+      {"tls_max", &C::tls_max, {"1.2", "1.3"}, false},
       {"refuse_as", &C::refuse_as, {"close", "disconnect-frame", "silence", "tls-alert"}},
       {"duplicate_signin", &C::duplicate_signin, {"replace", "reject", "both"}},
       {"offline_rule", &C::offline_rule, {"socket", "silence"}},
@@ -150,6 +151,7 @@ std::string complaint(const NotifyConfig& config) {
   }
   if (config.certificate_file.empty() != config.key_file.empty())
     return "certificate_file and key_file go together.";
+  if (config.tls_max < config.tls_min) return "tls_max is below tls_min.";
   return "";
 }
 

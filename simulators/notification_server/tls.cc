@@ -162,6 +162,7 @@ Result<SslContext> make_context(const ServerIdentity& identity, bool demand_cert
                     " cannot be used: " + take_ssl_error());
   SSL_CTX_set_min_proto_version(context.get(),
                                 identity.tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION);
+  if (identity.tls12_only) SSL_CTX_set_max_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), 0);

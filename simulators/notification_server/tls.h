@@ -30,6 +30,7 @@ struct ServerIdentity {
   std::string state = "valid";  ///< valid | expired | not-yet
   bool make = true;             ///< False: both files must exist.
   bool tls13_only = false;
+  bool tls12_only = false;
   bool with_loopback = true;  ///< The made certificate names 127.0.0.1 too.
 };
 

@@ -72,7 +72,8 @@ Result<void> NotifyEngine::change_certificate(const std::string& state) {
   ServerIdentity identity{.certificate_file = config_.dir / ("certificate-" + state + ".pem"),
                           .key_file = config_.dir / ("key-" + state + ".pem"),
                           .name = config_.server_name,
-                          .tls13_only = config_.tls_min == "1.3"};
+                          .tls13_only = config_.tls_min == "1.3",
+                          .tls12_only = config_.tls_max == "1.2"};
   if (state == "expired" || state == "not-yet") {
     identity.state = state;
   } else if (state == "wrong") {

@@ -60,8 +60,9 @@ NotifySite::NotifySite(const std::filesystem::path& program, const std::filesyst
   close(out[0]);
   boost::system::error_code bad;
   const json::value ready = json::parse(line, bad);
-  must(!bad && ready.is_object() && ready.as_object().contains("notify_port"), "the simulator said: " + line);
+  must(!bad && ready.is_object() && ready.as_object().contains("notify_http_port"), "the simulator said: " + line);
   port_ = static_cast<int>(ready.at("notify_port").as_int64());
+  http_port_ = static_cast<int>(ready.at("notify_http_port").as_int64());
   admin_port_ = static_cast<int>(ready.at("admin_port").as_int64());
 }
 

@@ -23,6 +23,7 @@ class NotifySite {
 
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   std::filesystem::path certificate_file() const { return folder_ / "notify" / "server-certificate.pem"; }
+  std::string http_url() const { return "https://127.0.0.1:" + std::to_string(http_port_); }
   /// Admin call below /notify/; an empty body is a GET.
   boost::json::value call(const std::string& path, const std::string& body = "") const;
   std::string pid() const { return std::to_string(child_); }
@@ -30,7 +31,7 @@ class NotifySite {
  private:
   const std::filesystem::path folder_;
   pid_t child_ = -1;
-  int port_ = 0, admin_port_ = 0;
+  int port_ = 0, http_port_ = 0, admin_port_ = 0;
 };
 
 /// What nobody can do without: resident KiB of a bare OpenSSL session over a connected descriptor, its buffers released, and nothing

@@ -95,16 +95,17 @@ class House {
   asio::io_context net_;
 
  public:
-  explicit House(BgbConfig config) : guard_(asio::make_work_guard(net_)) {
+  /// Without `clock` it is the machine's; without `routes` they are.
+  explicit House(BgbConfig config, const Clock* clock = nullptr, adapters::RouteSource routes = {}) : guard_(asio::make_work_guard(net_)) {
     pool.emplace(
-        net_, std::move(config), clock_, metrics,
+        net_, std::move(config), clock != nullptr ? *clock : clock_, metrics,
         [this](const AgentId& who) -> Result<BgbIdentity> {
           ++identities_asked;
           if (no_identity) return fail(Remedy::retry, "test.none", "There is no identity yet.");
-          const auto made = make_identity(who.raw());
+          const auto made = same_key_for_all ? *same_key_for_all : make_identity(who.raw());
           return BgbIdentity{sms_id_of(who), made.certificate_der, made.private_key_der};
         },
-        ear, [this](const AgentId& who, const SmsId& as) { return !right || right(who, as); });
+        ear, [this](const AgentId& who, const SmsId& as) { return !right || right(who, as); }, std::move(routes));
     ear.pool = &*pool;
     thread_ = std::thread([this] { net_.run(); });
   }
@@ -127,6 +128,7 @@ class House {
   Metrics metrics;
   Ear ear;
   std::function<bool(const AgentId&, const SmsId&)> right;  // set before start(); empty: everybody may
+  std::optional<TestIdentity> same_key_for_all;  // set before start()
   std::atomic<bool> no_identity = false;
   std::atomic<int> identities_asked = 0;
   std::optional<SessionPool> pool;

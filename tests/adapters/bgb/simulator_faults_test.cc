@@ -1,22 +1,18 @@
 // Every TCP fault of the strict simulator (bgb-protocol 7.3) met by the pool. What must hold through all of them: no push is lost to a
 // client that is online or comes back, each is handed on at most once, every one is answered, and nothing we say is refused.
-#include "simulators/notification_server/notification_server.h"
 #include "tests/adapters/bgb/peer.h"
 #include "tests/adapters/bgb/pool_stage.h"
+#include "tests/adapters/bgb/site.h"
 
 #include <gtest/gtest.h>
 
 #include <boost/asio.hpp>
 #include <boost/json.hpp>
 
-#include <filesystem>
-#include <future>
 #include <map>
 #include <optional>
 #include <string>
 #include <thread>
-
-#include <unistd.h>
 
 namespace greengate::test {
 namespace {
@@ -24,46 +20,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr int fleet = 12;
-
-// The simulator on a thread of its own.
-class Site {
- public:
-  explicit Site(const json::object& more = {}) {
-    folder_ = std::filesystem::temp_directory_path() / ("greengate-bgb-faults-" + std::to_string(getpid()) + "-" + std::to_string(number++));
-    json::object settings{{"pending_push_delay_max_ms", 20}, {"black_hole_ms", 300},     {"negotiation_open_ms", 200},
-                          {"client_close_limit_ms", 5'000},  {"evidence", "violations"}, {"response_limit_ms", 5'000}};
-    for (const auto& [key, value] : more) settings[key] = value;
-    auto config = sim::notify_config_from_json(json::serialize(settings));
-    EXPECT_TRUE(config) << config.error().message;
-    config->dir = folder_;
-    server_.emplace(io_, *config, nullptr);
-    const auto started = server_->start();
-    EXPECT_TRUE(started) << started.error().message;
-    thread_ = std::thread([this] { io_.run(); });
-  }
-  ~Site() {
-    asio::post(io_, [this] { server_->stop(); });
-    asio::post(io_, [this] { io_.stop(); });
-    thread_.join();
-    std::filesystem::remove_all(folder_);
-  }
-  std::string address() const { return "127.0.0.1:" + std::to_string(server_->port()); }
-  std::string certificate_file() const { return (folder_ / "server-certificate.pem").string(); }
-  json::value call(const std::string& method, const std::string& path, const json::value& body = {}) {
-    std::promise<std::pair<unsigned, std::string>> reply;
-    asio::post(io_, [&] { reply.set_value(server_->admin(method, "/notify/" + path, body.is_null() ? "" : json::serialize(body))); });
-    const auto [status, text] = reply.get_future().get();
-    EXPECT_EQ(status, 200u) << method << " " << path << ": " << text;
-    return json::parse(text);
-  }
-
- private:
-  static inline std::atomic<int> number = 0;
-  std::filesystem::path folder_;
-  asio::io_context io_;
-  std::optional<sim::NotificationServer> server_;
-  std::thread thread_;
-};
 
 // Does every task it knows; counts how often each push reached each agent.
 class Fleet final : public adapters::BgbListener {
@@ -76,7 +32,15 @@ class Fleet final : public adapters::BgbListener {
     pool->respond(who, push.push_id, push.task_id, push.task_type == 1);
   }
   void on_online(const AgentId&) override { ++online; }
-  void on_offline(const AgentId&, const Error&) override { --online; }
+  void on_offline(const AgentId&, const Error& why) override {
+    --online;
+    std::lock_guard lock(mutex_);
+    ++ended_[why.code];
+  }
+  std::map<std::string, int> ended() const {
+    std::lock_guard lock(mutex_);
+    return ended_;
+  }
   int agents_handed(std::uint64_t push_id) const {
     std::lock_guard lock(mutex_);
     int agents = 0;
@@ -96,6 +60,7 @@ class Fleet final : public adapters::BgbListener {
  private:
   mutable std::mutex mutex_;
   std::map<std::pair<std::uint64_t, std::string>, int> handed_;
+  std::map<std::string, int> ended_;
 };
 
 class BgbAgainstSimulator : public testing::Test {
@@ -131,15 +96,8 @@ class BgbAgainstSimulator : public testing::Test {
   bool everybody_online() {
     return wait_until([&] { return agents.online == fleet; }, seconds(30));
   }
-  std::uint64_t push_to_all() {
-    return site->call("POST", "push", {{"clients", "all"}, {"task_type", 1}}).at("push_id").to_number<std::uint64_t>();
-  }
-  std::int64_t answered(std::uint64_t push_id) {
-    const auto pushes = site->call("GET", "pushes");
-    for (const auto& push : pushes.at("pushes").as_array())
-      if (push.at("push_id").to_number<std::uint64_t>() == push_id) return push.at("answered").to_number<std::int64_t>();
-    return -1;
-  }
+  std::uint64_t push_to_all() { return site->push_to_all(); }
+  std::int64_t answered(std::uint64_t push_id) { return site->answered(push_id); }
   void expect_all_answered_once(std::uint64_t push_id) {
     EXPECT_TRUE(wait_until([&] { return answered(push_id) == fleet; }, seconds(30)))
         << answered(push_id) << " answers; " << json::serialize(site->call("GET", "pushes/" + std::to_string(push_id)));
@@ -152,12 +110,7 @@ class BgbAgainstSimulator : public testing::Test {
     for (const auto& violation : violations.at("violations").as_array())
       EXPECT_EQ(violation.at("severity").as_string(), "warning") << json::serialize(violation);
   }
-  std::int64_t applied() {
-    std::int64_t times = 0;
-    const auto faults = site->call("GET", "faults");
-    for (const auto& fault : faults.at("faults").as_array()) times += fault.at("applied").to_number<std::int64_t>();
-    return times;
-  }
+  std::int64_t applied() { return site->faults_applied(); }
 
   asio::io_context net;
   asio::executor_work_guard<asio::io_context::executor_type> guard = asio::make_work_guard(net);
@@ -259,6 +212,23 @@ TEST_F(BgbAgainstSimulator, AnswersEveryPushOnceThroughAMassDisconnectInTheMiddl
     for (const auto push : pushes) expect_all_answered_once(push);
     ASSERT_TRUE(everybody_online());
   }
+  expect_nothing_refused();
+}
+
+// The client refuses (9.2). The server takes that as the end of the connection; the push that went with its wish comes after the next
+// sign-in, which nobody hurries.
+TEST_F(BgbAgainstSimulator, RefusesToNegotiateTlsAnewAndLosesNoPushByIt) {
+  begin({{"tls_max", "1.2"}});
+  constexpr int wishes = 5;
+  site->call("POST", "faults", {{"fault", "tls-renegotiation"}, {"count", wishes}});
+  expect_all_answered_once(push_to_all());
+  EXPECT_EQ(site->faults_applied(), wishes);
+  EXPECT_EQ(agents.ended(), (std::map<std::string, int>{{"bgb.lost", wishes}})) << "each ended once, nobody else did";
+  ASSERT_TRUE(everybody_online());
+  std::uint64_t attempts = 0;
+  for (int i = 0; i < fleet; ++i) attempts += pool->view(agent(i))->attempts;
+  EXPECT_EQ(attempts, static_cast<std::uint64_t>(fleet + wishes)) << "one attempt more for each, no storm";
+  expect_all_answered_once(push_to_all());
   expect_nothing_refused();
 }
 
