@@ -121,7 +121,7 @@ void SessionPool::Impl::probe_tcp(Server& server) {
   side.probe->async_connect(target, [self = shared_from_this(), socket = side.probe](const error_code& refused) {
     if (!self->running) return;
     const auto asked = std::find_if(self->servers.begin(), self->servers.end(),
-                                    [&](const auto& server) { return server->http && server->http->probe == socket; });
+                                    [&](const auto& one) { return one->http && one->http->probe == socket; });
     if (asked != self->servers.end()) self->probed_tcp(**asked, !refused);
   });
 }
