@@ -1,8 +1,9 @@
+#pragma once
+
 // The inside of SessionPool, as its own files share it: what it holds, and who does what. session_pool.cc is its public face;
 // pool_sessions.cc: which sessions there are and what is due when; pool_servers.cc: which servers, and whose; pool_turns.cc: whose turn
 // it is; pool_connection.cc: one connection's life; pool_http.cc: the sessions over HTTP; pool_return.cc: their way back to TCP;
 // pool_hands.cc: what a session decides.
-#pragma once
 
 #include "adapters/bgb/frame_codec.h"
 #include "adapters/bgb/handshake_budget.h"
