@@ -235,7 +235,11 @@ v1::Notification FanOut::notification_of(std::uint64_t entry, const store::Actio
   notification.set_answer_within_ms(static_cast<std::uint32_t>(config_.answer_within.count()));
   if (action.origin == "site") notification.set_site_task_id(action.origin_key);
   notification.set_expires_at_ms(to_millis(action.expires_at));
-  if (makes_a_wave(task)) notification.set_start_after_ms(static_cast<std::uint32_t>(config_.wave.delay(devices_.size()).count()));
+  if (makes_a_wave(task)) {
+    // Half of what is left of its life stays for doing it.
+    const auto latest = std::max(milliseconds(0), std::chrono::floor<milliseconds>(action.expires_at - clock_.wall()) / 2);
+    notification.set_start_after_ms(static_cast<std::uint32_t>(config_.wave.delay(devices_.size(), latest).count()));
+  }
   return notification;
 }
 

@@ -30,9 +30,9 @@ struct WaveConfig {
   std::chrono::milliseconds window(std::size_t agents) const {
     return std::min(window_max, std::chrono::milliseconds(window_per_1000.count() * static_cast<std::int64_t>(std::min<std::size_t>(agents, 1'000'000)) / 1'000));
   }
-  /// Somewhere in the window.
-  std::chrono::milliseconds delay(std::size_t agents) const {
-    const auto whole = static_cast<std::uint64_t>(window(agents).count());
+  /// Somewhere in the window, and not beyond `latest`.
+  std::chrono::milliseconds delay(std::size_t agents, std::chrono::milliseconds latest = std::chrono::milliseconds::max()) const {
+    const auto whole = static_cast<std::uint64_t>(std::min(window(agents), latest).count());
     return std::chrono::milliseconds(whole > 0 ? random_u64() % whole : 0);
   }
   /// When one device's part of an action begins, for a device that counts no time itself: the same moment of the window whenever it is asked, over restarts

@@ -617,6 +617,18 @@ TEST_F(FanOutTest, WorkForTheSiteIsSpreadByTheSizeOfTheFleet) {
   EXPECT_EQ(sent_.back().second.start_after_ms(), 0u);
 }
 
+TEST_F(FanOutTest, AnAgentsPartOfAWaveBeginsBeforeHalfOfItsLifeIsOver) {
+  config_.wave.window_per_1000 = hours(4);  // 14 s for one device
+  config_.wave.window_max = hours(4);
+  config_.time_to_live = seconds(2);
+  restart();
+  fan_out_->agent_connected(agent_);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    fan_out_->on_push(agent_, push(i, kInventory));
+    EXPECT_LE(sent_.back().second.start_after_ms(), 1'000u);
+  }
+}
+
 TEST_F(FanOutTest, ADevicesPartOfAWaveBeginsAtItsOwnMomentAndAlwaysAtTheSameOne) {
   gateway::WaveConfig wave;
   const WallTime created = clock_.wall(), expires = created + hours(24);
