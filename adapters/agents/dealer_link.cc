@@ -15,7 +15,6 @@ namespace {
 constexpr std::size_t curve_key_characters = 40;
 constexpr std::string_view z85_alphabet =
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-constexpr const char* monitor_address = "inproc://dealer-monitor";
 
 // Everything that can end a connection attempt, and what tells that it succeeded.
 constexpr int watched_events =
@@ -31,9 +30,9 @@ Error link_error(Remedy remedy, const char* code, std::string message) {
 
 struct DealerLink::State {
   explicit State(DealerLinkConfig wanted) : config(std::move(wanted)), context(1) {
-    // Two sockets at a time, and the ones just closed; libzmq reserves a slot for each that might
-    // be.
-    context.set(zmq::ctxopt::max_sockets, 16);
+    // Two sockets at a time, and the ones just closed, which libzmq ends on a thread of its own; it
+    // reserves a slot for each that might be.
+    context.set(zmq::ctxopt::max_sockets, 64);
   }
 
   DealerLinkConfig config;
@@ -41,6 +40,7 @@ struct DealerLink::State {
   std::string endpoint;
   zmq::socket_t dealer;  // closed when there is no connection
   zmq::socket_t monitor;
+  std::uint64_t opened = 0;     // how often
   bool tcp_connected = false;
   bool greeted = false;         // connected has been told
   bool over = true;             // lost has been told, or nothing was opened
@@ -149,9 +149,11 @@ Result<void> DealerLink::open(const std::string& endpoint) {
 
     zmq::socket_t monitor(state.context, zmq::socket_type::pair);
     monitor.set(zmq::sockopt::linger, 0);
-    if (zmq_socket_monitor(dealer.handle(), monitor_address, watched_events) != 0)
+    // A name of its own: libzmq lets go of the last one's some time after the socket is closed.
+    const std::string monitored = "inproc://dealer-monitor-" + std::to_string(++state.opened);
+    if (zmq_socket_monitor(dealer.handle(), monitored.c_str(), watched_events) != 0)
       throw zmq::error_t();
-    monitor.connect(monitor_address);
+    monitor.connect(monitored);
     dealer.connect(endpoint);
     state.dealer = std::move(dealer);
     state.monitor = std::move(monitor);

@@ -18,11 +18,11 @@ def online(world, agent):
         return {}
 
 
-def open_gateway(world, mode="fallback", **more):
-    """A gateway that takes the HTTP mode in seconds where a real one takes minutes."""
+def open_gateway(world, mode="fallback", agents="", **more):
+    """A gateway that takes the HTTP mode in seconds where a real one takes minutes; `agents`: lines for [agents]."""
     given = {"http": mode, "http_urls": [f"127.0.0.1:{world.ports['notify_port']}=https://127.0.0.1:{world.ports['notify_http_port']}"],
              "connect_timeout": "5s", "backoff_cap": "2s", "tick": "100ms", "tcp_retry": "1h", **more}
-    world.start_gateway(bgb="".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items()))
+    world.start_gateway(extra=agents, bgb="".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items()))
 
 
 def tcp(world, up):
@@ -202,7 +202,8 @@ class NotifyOverHttp(unittest.TestCase):
     def test_a_session_by_http_ends_with_its_agent(self):
         with estate() as world:
             world.start_site()
-            agent = self.in_http(world)
+            # An agent that died is missed after three silent pings.
+            agent = self.in_http(world, agents='ping_interval = "2s"\n')
             world.kill("agent")
             world.wait("no session left at the gateway", lambda: world.metric("greengate_bgb_http_sessions") == 0)
 

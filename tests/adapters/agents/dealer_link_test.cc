@@ -121,6 +121,15 @@ TEST(DealerLink, AbsentGatewayIsUnreachableAndThenReachedWhenItIsBack) {
   EXPECT_EQ(code_of_loss(link), "link.closed");
 }
 
+// libzmq lets go of a closed socket's names on a thread of its own, so what follows at once cannot have the same.
+TEST(DealerLink, OpensAgainAtOnceSeveralTimes) {
+  DealerLink link(config_for(make_curve_pair().public_key));
+  for (int i = 0; i < 10; ++i) {
+    const auto opened = link.open("tcp://127.0.0.1:1");
+    ASSERT_TRUE(opened) << "time " << i << ": " << opened.error().message;
+  }
+}
+
 TEST(DealerLink, NeverReconnectsByItself) {
   StrictRouter router({});
   router.start();
