@@ -37,7 +37,9 @@ SETTINGS = {
     "off_40_days": 'channel_renew_due = "4s"\nchannel_replace_age = "6s"\nchannel_life = "7s"\n',
 }
 # Lines of [mdm].
-MDM_SETTINGS = {"stampede": 'sessions_per_second = 20\nretry_after = "1s"\n'}
+# A device whose weeks pass in seconds has all its polls in them; a 429 there would wait for a Retry-After of a clock that stands still.
+MDM_SETTINGS = {"stampede": 'sessions_per_second = 20\nretry_after = "1s"\n', "renewal_stuck_1511": "sessions_per_second = 1000\n",
+                "off_40_days": "sessions_per_second = 1000\n"}
 # These ask for the PFN anew as soon as a second has passed; for the others it stays a minute.
 PFN_AT_ONCE = ("pfn_replace_500", "renewal_stuck_1511", "off_40_days")
 SCALE = {"app_throttled_406": 100, "app_throttled_429": 10, "accepted_but_no_session": 720, "renewal_stuck_1511": 360_000, "off_40_days": 432_000}
